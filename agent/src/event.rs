@@ -1,0 +1,168 @@
+//! What happened or is about to happen, owned and validated. Turning bytes of a back end into an
+//! [`Operation`] is the trust boundary: past it nothing is raw.
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+/// What an operation does. The names are the policy's (`input.action.name`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[repr(u8)]
+pub enum Action {
+    /// Open for reading.
+    FileRead = 1,
+    /// Open for writing, or truncate.
+    FileWrite = 2,
+    /// Make a file, directory, device, pipe, socket or symbolic link.
+    FileCreate = 3,
+    /// Remove a file or directory.
+    FileDelete = 4,
+    /// Rename; decided for the old and for the new name.
+    FileRename = 5,
+    /// Hard link; decided for the old and for the new name.
+    FileLink = 6,
+    /// Change mode, owner, times, extended attributes.
+    FileSetattr = 7,
+    /// Execute a program, an interpreter of it, or map a file as code.
+    ProcessExec = 8,
+    /// Trace a process outside the session.
+    ProcessPtrace = 9,
+    /// Signal a process outside the session.
+    ProcessSignal = 10,
+    /// Connect, or send to an address.
+    NetConnect = 11,
+    /// Bind to an address.
+    NetBind = 12,
+    /// Change mounts.
+    SystemMount = 13,
+    /// Make a user namespace.
+    SystemUserns = 14,
+    /// Enter or make another namespace.
+    SystemNamespace = 15,
+    /// Use bpf(2).
+    SystemBpf = 16,
+    /// Use perf_event_open(2).
+    SystemPerf = 17,
+    /// Load a kernel module or a new kernel.
+    SystemModule = 18,
+    /// Set up an io_uring.
+    SystemIoUring = 19,
+    /// Make a raw or packet socket.
+    SystemRawSocket = 20,
+    /// Make a socket of another unusual family.
+    SystemSocket = 21,
+    /// Call a tool.
+    ToolCall = 22,
+}
+
+/// Every action with its policy name, in the order of the numbers.
+pub const ACTIONS: &[(Action, &str)] = &[
+    (Action::FileRead, "file.read"),
+    (Action::FileWrite, "file.write"),
+    (Action::FileCreate, "file.create"),
+    (Action::FileDelete, "file.delete"),
+    (Action::FileRename, "file.rename"),
+    (Action::FileLink, "file.link"),
+    (Action::FileSetattr, "file.setattr"),
+    (Action::ProcessExec, "process.exec"),
+    (Action::ProcessPtrace, "process.ptrace"),
+    (Action::ProcessSignal, "process.signal"),
+    (Action::NetConnect, "net.connect"),
+    (Action::NetBind, "net.bind"),
+    (Action::SystemMount, "system.mount"),
+    (Action::SystemUserns, "system.userns"),
+    (Action::SystemNamespace, "system.namespace"),
+    (Action::SystemBpf, "system.bpf"),
+    (Action::SystemPerf, "system.perf"),
+    (Action::SystemModule, "system.module"),
+    (Action::SystemIoUring, "system.io_uring"),
+    (Action::SystemRawSocket, "system.raw_socket"),
+    (Action::SystemSocket, "system.socket"),
+    (Action::ToolCall, "tool.call"),
+];
+
+impl Action {
+    /// The policy's name of the action.
+    pub fn as_str(self) -> &'static str {
+        ACTIONS[self as usize - 1].1
+    }
+
+    /// The action of a number of the ABI.
+    pub fn from_number(number: u8) -> Option<Self> {
+        ACTIONS.get(usize::from(number).checked_sub(1)?).map(|(action, _)| *action)
+    }
+
+    /// The action of a policy name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        ACTIONS.iter().find(|(_, n)| *n == name).map(|(action, _)| *action)
+    }
+
+    /// The `type` of the resources of this action.
+    pub fn resource_type(self) -> &'static str {
+        use Action::*;
+        match self {
+            FileRead | FileWrite | FileCreate | FileDelete | FileRename | FileLink | FileSetattr => "file",
+            ProcessExec => "executable",
+            ProcessPtrace | ProcessSignal => "process",
+            NetConnect | NetBind => "address",
+            ToolCall => "tool",
+            _ => "system",
+        }
+    }
+}
+
+impl Serialize for Action {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.as_str())
+    }
+}
+
+impl<'de> Deserialize<'de> for Action {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let name = String::deserialize(deserializer)?;
+        Self::from_name(&name).ok_or_else(|| serde::de::Error::custom(format!("unknown action {name:?}")))
+    }
+}
+
+/// Whether decisions bind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Mode {
+    /// Decisions take effect.
+    Enforce,
+    /// Decisions are recorded as "would have"; nothing is blocked.
+    Observe,
+}
+
+/// Where an operation was seen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Layer {
+    /// An LSM hook.
+    Kernel,
+    /// The seccomp supervisor.
+    Seccomp,
+    /// The MCP gate.
+    Mcp,
+    /// An agent's own hook.
+    Hook,
+}
+
+/// What an operation acts on.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Resource {
+    /// Canonical identity: an absolute resolved path, an address (`tcp://1.2.3.4:443`), a name.
+    pub id: String,
+    /// Facts of it that the policy may read (`input.resource.properties`).
+    pub properties: Map<String, Value>,
+}
+
+/// One operation, about to happen, of one resource. A rename or link is two operations.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Operation {
+    /// What it does.
+    pub action: Action,
+    /// To what.
+    pub resource: Resource,
+    /// Facts of the action (`input.action.properties`), such as `syscall` and `flags`.
+    pub properties: Map<String, Value>,
+}

@@ -1,0 +1,2 @@
+//! authz.
+fn main() {}
