@@ -1,1 +1,2 @@
-//! Raw system calls.
+//! The raw system calls; with `abi/` the only `unsafe` of the project.
+pub mod bpf_map;

@@ -1,0 +1,2 @@
+//! Back ends: what makes decisions bind. One file each.
+pub mod bpf_lsm;
