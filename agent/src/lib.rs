@@ -1,5 +1,6 @@
 //! authz binds execution to policy.
 #![cfg_attr(test, allow(clippy::unwrap_used))]
+pub mod enforce;
 pub mod event;
 pub mod ledger;
 pub mod policy;

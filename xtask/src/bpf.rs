@@ -6,7 +6,9 @@ use std::process::Command;
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// clang is missing or could not be started.
-    #[error("cannot start {clang}: {source}; install it (Debian: apt-get install clang libbpf-dev) or set CLANG")]
+    #[error(
+        "cannot start {clang}: {source}; install it (Debian: apt-get install clang libbpf-dev) or set CLANG"
+    )]
     Clang {
         /// The command that was tried.
         clang: String,

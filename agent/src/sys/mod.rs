@@ -1,1 +1,3 @@
 //! Raw system calls.
+pub mod ptrace;
+pub mod sigchld;

@@ -1,0 +1,2 @@
+//! Enforcement points.
+pub mod park;
