@@ -73,6 +73,10 @@ impl Engine {
         if !findings.is_empty() {
             return Err(PolicyError::Lint(findings));
         }
+        // The rest of what can be wrong, such as a variable that nothing binds.
+        engine
+            .compile_with_entrypoint(&ENTRY.into())
+            .map_err(|error| lint::unbound(&program, PolicyError::from_engine(&error)))?;
         let policy = Policy { digest: bundle.digest(), reads: Reads::of(&program), pristine: engine.clone() };
         Ok(Self { engine, policy: Arc::new(policy) })
     }
