@@ -146,3 +146,6 @@ fn blocking(reads: &Reads, input: &Input) -> Option<String> {
         .find(|field| matches!(part(field), Part::Event) && !constant(field, &input))
         .map(|field| dotted(field))
 }
+
+#[cfg(test)]
+mod tests;
