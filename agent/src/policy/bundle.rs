@@ -123,11 +123,14 @@ impl Bundle {
     /// The policy digest: SHA-256, in hexadecimal, over the lines `SHA-256 two spaces PATH` of all
     /// files in the order of their paths. `sha256sum` over the sorted files prints these lines.
     pub fn digest(&self) -> String {
-        let mut lines = String::new();
-        for (path, text) in self.files() {
-            lines.push_str(&format!("{}  {path}\n", sha256(text.as_bytes())));
-        }
+        let lines: String =
+            self.digests().iter().map(|(path, sha256)| format!("{sha256}  {path}\n")).collect();
         sha256(lines.as_bytes())
+    }
+
+    /// The SHA-256 of every file by its path, in hexadecimal.
+    pub fn digests(&self) -> BTreeMap<String, String> {
+        self.files().into_iter().map(|(path, text)| (path, sha256(text.as_bytes()))).collect()
     }
 
     fn data_text(&self) -> String {

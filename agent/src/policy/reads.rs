@@ -57,11 +57,10 @@ impl Reads {
         self.time_or_chance.iter()
     }
 
-    /// Where the policy looks at a field, at something in it, or at something that it is in.
+    /// Where the policy looks at a field that [`Reads::paths`] names.
     pub fn places(&self, path: &str) -> BTreeSet<&Location> {
-        let alike =
-            |field: &Field| field.iter().map(String::as_str).zip(path.split('.')).all(|(a, b)| a == b);
-        self.fields.iter().filter(|(field, _)| alike(field)).flat_map(|(_, places)| places).collect()
+        let named = self.fields.iter().filter(|(field, _)| dotted(field) == path);
+        named.flat_map(|(_, places)| places).collect()
     }
 
     /// The fields without those within another one.

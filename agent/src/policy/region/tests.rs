@@ -199,7 +199,7 @@ fn what_no_key_holds_is_not_remembered() {
         "input.context.trace_id == \"t\"",
         "input.context != {}",
         "not input.resource.properties.exists",
-        "not input.resource.properties.sha256",
+        "not input.resource.properties.mode",
         "not input.action.properties.flags",
         "input.resource != {}",
         "not input.other_thing",
@@ -217,10 +217,13 @@ fn what_no_key_holds_is_not_remembered() {
 }
 
 #[test]
-fn the_role_counts_where_there_is_one() {
+fn a_fact_counts_only_where_there_is_one() {
     let mut engine = rule("not input.resource.properties.role");
     assert_eq!(remembered(&mut engine, &input(Action::FileWrite, "/x")), EXACT);
     assert!(matches!(remembered(&mut engine, &input(Action::FileRename, "/x")), Remember::Never { .. }));
+    assert!(matches!(remembered(&mut engine, &input(Action::ProcessExec, "/x")), Remember::Never { .. }));
+    let mut engine = rule("not input.resource.properties.sha256");
+    assert_eq!(remembered(&mut engine, &input(Action::FileWrite, "/x")), EXACT);
     assert!(matches!(remembered(&mut engine, &input(Action::ProcessExec, "/x")), Remember::Never { .. }));
 }
 
