@@ -1,2 +1,108 @@
-//! Project tasks.
-fn main() {}
+//! Project tasks: `cargo xtask --help`.
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use clap::{Args, Parser, Subcommand};
+use xtask::{kernels, vm};
+
+/// Builds, tests and demonstrates authz.
+#[derive(Parser)]
+#[command(bin_name = "cargo xtask", version, arg_required_else_help = true)]
+struct Cli {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    Vm(VmArgs),
+}
+
+/// Runs a command in a virtual machine with a kernel that takes LSM programs.
+///
+/// The machine sees this machine's own files; what it writes is thrown away, except in --rw folders. /tmp and /run
+/// start empty. `authz` is built first and is in PATH. The command's output and status are passed on; 69 means that
+/// the machine itself failed three times or that time ran out.
+#[derive(Args)]
+#[command(after_help = "Examples:
+  cargo xtask vm -- uname -a
+  cargo xtask vm --kernel 6.1 -- authz doctor
+  cargo xtask vm --cpus 1 --append 'lsm=landlock,bpf' -- cat /sys/kernel/security/lsm
+  cargo xtask vm --rw target/results -- sh -c 'bpftool prog > target/results/programs'
+  cargo xtask vm                           a shell on this terminal")]
+struct VmArgs {
+    /// A kernel of tests/kernels.toml, fetched if it is not there yet
+    #[arg(long, default_value = "6.12")]
+    kernel: String,
+    /// Emulated processors
+    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=64))]
+    cpus: u32,
+    /// Megabytes of memory
+    #[arg(long, default_value_t = 2048, value_parser = clap::value_parser!(u32).range(256..))]
+    memory: u32,
+    /// Added to the kernel's command line (of two `lsm=` the last counts)
+    #[arg(long, default_value = "", allow_hyphen_values = true)]
+    append: String,
+    /// A folder of this machine that the command may change, at the same path
+    #[arg(long, value_name = "HOSTDIR")]
+    rw: Vec<PathBuf>,
+    /// A variable for the command
+    #[arg(long, value_name = "KEY=VALUE", value_parser = variable)]
+    env: Vec<(String, String)>,
+    /// Seconds that the command may take
+    #[arg(long, default_value_t = 900)]
+    timeout: u64,
+    /// Do not build authz; what an earlier build left is used
+    #[arg(long)]
+    no_build: bool,
+    /// Program and arguments; none: a shell
+    #[arg(last = true)]
+    command: Vec<String>,
+}
+
+fn variable(text: &str) -> Result<(String, String), String> {
+    text.split_once('=').map(|(k, v)| (k.into(), v.into())).ok_or_else(|| "KEY=VALUE is wanted".into())
+}
+
+fn main() -> ExitCode {
+    let result = match Cli::parse().task {
+        Task::Vm(args) => run_vm(args),
+    };
+    result.unwrap_or_else(|error| {
+        eprintln!("xtask: {error:#}");
+        ExitCode::FAILURE
+    })
+}
+
+fn run_vm(args: VmArgs) -> Result<ExitCode> {
+    let prepare = || -> Result<vm::Request> {
+        let authz = if args.no_build { None } else { Some(vm::build_authz()?) };
+        let mut request = vm::Request::new(kernels::get(&args.kernel)?, args.command);
+        request.cpus = args.cpus;
+        request.memory = args.memory;
+        request.append = args.append;
+        request.env = args.env;
+        request.timeout = Duration::from_secs(args.timeout);
+        request.authz = authz;
+        for dir in args.rw {
+            request.rw.push(dir.canonicalize().with_context(|| format!("--rw {}", dir.display()))?);
+        }
+        Ok(request)
+    };
+    let request = match prepare() {
+        Ok(request) => request,
+        Err(error) => {
+            eprintln!("xtask: {error:#}");
+            return Ok(vm::UNAVAILABLE.into());
+        }
+    };
+    match vm::run(&request, &mut std::io::stdout(), &mut std::io::stderr()) {
+        Ok(status) => Ok(status.into()),
+        Err(failure) => {
+            eprintln!("xtask: {failure}");
+            Ok(vm::UNAVAILABLE.into())
+        }
+    }
+}
