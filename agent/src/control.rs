@@ -126,6 +126,8 @@ pub struct Started {
     pub trace_id: String,
     /// Digest of the policy.
     pub policy: String,
+    /// What is really enforced: `full`, or `partial: ` and what is missing.
+    pub enforcement: String,
 }
 
 /// A live session as it is shown.

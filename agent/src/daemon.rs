@@ -367,7 +367,7 @@ impl Daemon {
             self.kernel.lsm.missing().iter().map(|hook| format!("{}: {}", hook.hook, hook.without)).collect();
         let detail = serde_json::json!({
             "agent": start.name, "pid": start.pid, "policy": start.policy, "backend": "bpf-lsm",
-            "missing": missing,
+            "missing": &missing,
         });
         let labelled = self.pipeline.note(index, Kind::SessionStart, detail).map_err(anyhow::Error::from);
         let labelled = labelled.and_then(|()| {
@@ -378,7 +378,11 @@ impl Daemon {
             return Err(error);
         }
         self.served = true;
-        Ok(Response::Started(Started { session: id, trace_id, policy }))
+        let enforcement = match &missing[..] {
+            [] => "full".to_owned(),
+            missing => format!("partial: {}", missing.join("; ")),
+        };
+        Ok(Response::Started(Started { session: id, trace_id, policy, enforcement }))
     }
 
     /// The first process has ended: everything it did is in the ring already.
