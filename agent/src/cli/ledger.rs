@@ -30,7 +30,7 @@ pub struct ListArgs {
     #[arg(long, value_name = "ID")]
     pub session: Option<Uuid>,
     /// Only with this effect
-    #[arg(long)]
+    #[arg(long, value_parser = effect)]
     pub effect: Option<Effect>,
     /// Only of this action, such as file.write
     #[arg(long, value_parser = action)]
@@ -59,6 +59,11 @@ pub struct ShowArgs {
 fn action(text: &str) -> Result<Action, String> {
     let names = || ACTIONS.iter().map(|(_, name)| *name).collect::<Vec<_>>().join(", ");
     Action::from_name(text).ok_or_else(|| format!("no such action; there are {}", names()))
+}
+
+fn effect(text: &str) -> Result<Effect, String> {
+    let names = || Effect::ALL.map(Effect::as_str).join(", ");
+    Effect::from_name(text).ok_or_else(|| format!("no such effect; there are {}", names()))
 }
 
 fn since(text: &str) -> Result<Time, String> {

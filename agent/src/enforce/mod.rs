@@ -1,6 +1,9 @@
 //! Back ends: what makes decisions bind. One file each.
 
 pub mod bpf_lsm;
+pub mod btf;
+pub mod level;
 pub mod park;
+pub mod probe;
 mod syscalls;
 pub mod wire;

@@ -14,8 +14,9 @@ use serde_json::{Map, Value};
 use uuid::Uuid;
 
 use super::Time;
-use super::decision::Decision;
+
 use crate::event::{Action, Layer, Mode};
+use crate::policy::Decision;
 
 /// What an entry is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]

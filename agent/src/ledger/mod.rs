@@ -4,7 +4,6 @@
 //! ([`store`]), read by [`reader`]. The bytes of a line, without its newline, are what a Merkle leaf
 //! hashes: they are never rewritten once durable.
 
-pub mod decision;
 pub mod entry;
 mod files;
 pub mod reader;
@@ -14,7 +13,7 @@ pub mod store;
 pub mod time;
 mod writer;
 
-pub use decision::{Decision, Effect, RuleRef};
+pub use crate::policy::{Decision, Effect, RuleRef};
 pub use entry::{Attribution, DecidedBy, Entry, Hex, Kind, ResourceEntry};
 pub use files::{LedgerError, MAX_LINE};
 pub use reader::{Reader, Record};

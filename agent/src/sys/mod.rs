@@ -1,5 +1,7 @@
 //! The raw system calls; with `abi/` the only `unsafe` of the project.
 
+pub mod bpf;
 pub mod bpf_map;
+pub mod features;
 pub mod ptrace;
 pub mod sigchld;

@@ -191,24 +191,29 @@ fn stop_and_continue_from_outside() {
 
 /// All threads parked: SIGSTOP finds nobody to take it, so they are let go to take it.
 #[test]
-fn a_wholly_parked_process_can_still_be_stopped_and_interrupted() {
+fn a_wholly_parked_process_can_still_be_stopped_and_ended() {
     let target = Target::of("parent", 3);
     let (tracer, reports) = tracer();
     let all: Vec<i32> = std::fs::read_dir(format!("/proc/{}/task", target.pid()))
         .unwrap()
         .map(|entry| entry.unwrap().file_name().to_str().unwrap().parse().unwrap())
         .collect();
-    for tid in &all {
-        tracer.park(*tid);
-        assert_eq!(next(&reports), Report::Parked { tid: *tid });
-    }
+    let park_all = || {
+        for tid in &all {
+            tracer.park(*tid);
+            while next(&reports) != (Report::Parked { tid: *tid }) {}
+        }
+    };
+    park_all();
     let seen = || std::fs::read_to_string(target.dir.path().join("parent")).unwrap_or_default();
     kill(target.pid(), Signal::SIGTSTP).unwrap();
     until("stopped", || seen().contains("Stopped"));
     kill(target.pid(), Signal::SIGCONT).unwrap();
     until("continued", || seen().contains("Continued"));
-    kill(target.pid(), Signal::SIGINT).unwrap();
-    until("ended", || seen().contains("SIGINT"));
+    park_all();
+    assert!(!target.runs(target.tids[0]));
+    kill(target.pid(), Signal::SIGTERM).unwrap();
+    until("ended", || seen().contains("SIGTERM"));
 }
 
 #[test]
