@@ -121,7 +121,7 @@ protected_violated if {
 }
 
 protected_violated if {
-	input.action.name in {"net.connect", "net.bind"}
+	startswith(input.action.name, "net.")
 	startswith(input.resource.id, "unix:/")
 	under(substring(input.resource.id, 5, -1), data.authz.protected)
 }

@@ -169,7 +169,7 @@ fn describe(error: &anyhow::Error) -> String {
 
 /// The hash of a JSON value, and whether canonical JSON carries it exactly.
 fn hash(value: &Value) -> (String, Result<(), String>) {
-    let canonical = exact(value, &mut Vec::new())
+    let canonical = exact(value)
         .and_then(|()| serde_json_canonicalizer::to_vec(value).map_err(|error| error.to_string()));
     match canonical {
         Ok(bytes) => (sha256(&bytes), Ok(())),
@@ -178,27 +178,33 @@ fn hash(value: &Value) -> (String, Result<(), String>) {
 }
 
 /// Canonical JSON writes numbers as doubles: two integers beyond 2^53 may come out the same.
-fn exact(value: &Value, path: &mut Vec<String>) -> Result<(), String> {
+fn exact(value: &Value) -> Result<(), String> {
+    match inexact(value) {
+        None => Ok(()),
+        Some((number, mut path)) => {
+            path.reverse();
+            let path = path.join(".");
+            Err(format!("the integer {number} at {path} is outside +-2^53; pass it as a string"))
+        }
+    }
+}
+
+/// The first integer that canonical JSON cannot carry, and the names that lead to it, the last first.
+fn inexact(value: &Value) -> Option<(String, Vec<String>)> {
+    let within = |name: &dyn std::fmt::Display, item: &Value| {
+        inexact(item).map(|(number, mut path)| {
+            path.push(name.to_string());
+            (number, path)
+        })
+    };
     match value {
         Value::Number(number) => {
             let magnitude = number.as_u64().or_else(|| number.as_i64().map(i64::unsigned_abs));
-            match magnitude {
-                Some(magnitude) if magnitude > EXACT => Err(format!(
-                    "the integer {number} at {} is outside +-2^53; pass it as a string",
-                    path.join(".")
-                )),
-                _ => Ok(()),
-            }
+            magnitude.filter(|magnitude| *magnitude > EXACT).map(|_| (number.to_string(), Vec::new()))
         }
-        Value::Array(items) => items.iter().enumerate().try_for_each(|(index, item)| {
-            path.push(index.to_string());
-            exact(item, path).inspect(|()| drop(path.pop()))
-        }),
-        Value::Object(fields) => fields.iter().try_for_each(|(key, item)| {
-            path.push(key.clone());
-            exact(item, path).inspect(|()| drop(path.pop()))
-        }),
-        _ => Ok(()),
+        Value::Array(items) => items.iter().enumerate().find_map(|(index, item)| within(&index, item)),
+        Value::Object(fields) => fields.iter().find_map(|(key, item)| within(key, item)),
+        _ => None,
     }
 }
 
