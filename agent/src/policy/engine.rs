@@ -31,6 +31,7 @@ const EXACT: u64 = 1 << 53;
 pub struct Engine {
     engine: regorus::Engine,
     policy: Arc<Policy>,
+    limit: Duration,
 }
 
 #[derive(Debug)]
@@ -78,12 +79,13 @@ impl Engine {
             .compile_with_entrypoint(&ENTRY.into())
             .map_err(|error| lint::unbound(&program, PolicyError::from_engine(&error)))?;
         let policy = Policy { digest: bundle.digest(), reads: Reads::of(&program), pristine: engine.clone() };
-        Ok(Self { engine, policy: Arc::new(policy) })
+        Ok(Self { engine, policy: Arc::new(policy), limit: LIMIT })
     }
 
     /// With another bound on the time of one evaluation.
     pub fn with_time_limit(mut self, limit: Duration) -> Self {
         self.engine.set_execution_timer_config(timer(limit));
+        self.limit = limit;
         self
     }
 
@@ -124,6 +126,7 @@ impl Engine {
         }));
         let Ok(result) = evaluation else {
             self.engine = self.policy.pristine.clone();
+            self.engine.set_execution_timer_config(timer(self.limit));
             return Err("the policy engine failed; report this policy and input as an error of authz".into());
         };
         let value = result.map_err(|error| describe(&error))?;
