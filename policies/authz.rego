@@ -59,23 +59,29 @@ brief(member) := {
 # Every constraint of every rule that matched holds. Rules that name one constraint with different
 # values yield the array of the values; the enforcement point takes the strictest.
 constraints_of(members) := {name: value |
-	some member in members
-	is_object(member)
-	some name, _ in object.get(member, "constraints", {})
-	value := constraint(members, name)
+	pairs := constraint_pairs(members)
+	some pair in pairs
+	name := pair[0]
+	value := constraint(pairs, name)
 }
 
-constraint(members, name) := values[0] if {
-	values := constraint_values(members, name)
-	count(values) == 1
-} else := constraint_values(members, name)
-
-# A set first, so that equal values count once, then its sorted members.
-constraint_values(members, name) := [value | some value in {value |
+# A set, so that equal values count once, and their order is the same everywhere.
+constraint_pairs(members) := {pair |
 	some member in members
 	is_object(member)
-	value := member.constraints[name]
-}]
+	some name in object.keys(object.get(member, "constraints", {}))
+	pair := [name, member.constraints[name]]
+}
+
+constraint(pairs, name) := values[0] if {
+	values := constraint_values(pairs, name)
+	count(values) == 1
+} else := constraint_values(pairs, name)
+
+constraint_values(pairs, name) := [pair[1] |
+	some pair in pairs
+	pair[0] == name
+]
 
 # What can undo the enforcement itself is never allowed by the default, only by a rule.
 never_by_default if startswith(input.action.name, "system.")
@@ -115,7 +121,7 @@ protected_violated if {
 }
 
 protected_violated if {
-	input.action.name in {"net.connect", "net.bind"}
+	startswith(input.action.name, "net.")
 	startswith(input.resource.id, "unix:/")
 	under(substring(input.resource.id, 5, -1), data.authz.protected)
 }

@@ -73,11 +73,11 @@ is(path, exact) if {
 # array or a set of patterns.
 glob(path, pattern) if {
 	is_string(pattern)
-	glob.match(pattern, ["/"], path)
+	data.authz_lib.glob_match(path, pattern)
 }
 
 glob(path, patterns) if {
 	not is_string(patterns)
 	some pattern in patterns
-	glob.match(pattern, ["/"], path)
+	data.authz_lib.glob_match(path, pattern)
 }

@@ -36,9 +36,12 @@ pub(super) struct Reference {
     pub(super) at: Location,
 }
 
+/// A rule and the module it stands in.
+type Definition = (Ref<Module>, Ref<Rule>);
+
 /// All rules of a policy.
 pub(super) struct Program {
-    rules: BTreeMap<RuleName, Vec<(Ref<Module>, Ref<Rule>)>>,
+    rules: BTreeMap<RuleName, Vec<Definition>>,
 }
 
 impl Program {

@@ -31,6 +31,7 @@ const EXACT: u64 = 1 << 53;
 pub struct Engine {
     engine: regorus::Engine,
     policy: Arc<Policy>,
+    limit: Duration,
 }
 
 #[derive(Debug)]
@@ -78,12 +79,13 @@ impl Engine {
             .compile_with_entrypoint(&ENTRY.into())
             .map_err(|error| lint::unbound(&program, PolicyError::from_engine(&error)))?;
         let policy = Policy { digest: bundle.digest(), reads: Reads::of(&program), pristine: engine.clone() };
-        Ok(Self { engine, policy: Arc::new(policy) })
+        Ok(Self { engine, policy: Arc::new(policy), limit: LIMIT })
     }
 
     /// With another bound on the time of one evaluation.
     pub fn with_time_limit(mut self, limit: Duration) -> Self {
         self.engine.set_execution_timer_config(timer(limit));
+        self.limit = limit;
         self
     }
 
@@ -124,6 +126,7 @@ impl Engine {
         }));
         let Ok(result) = evaluation else {
             self.engine = self.policy.pristine.clone();
+            self.engine.set_execution_timer_config(timer(self.limit));
             return Err("the policy engine failed; report this policy and input as an error of authz".into());
         };
         let value = result.map_err(|error| describe(&error))?;
@@ -169,7 +172,7 @@ fn describe(error: &anyhow::Error) -> String {
 
 /// The hash of a JSON value, and whether canonical JSON carries it exactly.
 fn hash(value: &Value) -> (String, Result<(), String>) {
-    let canonical = exact(value, &mut Vec::new())
+    let canonical = exact(value)
         .and_then(|()| serde_json_canonicalizer::to_vec(value).map_err(|error| error.to_string()));
     match canonical {
         Ok(bytes) => (sha256(&bytes), Ok(())),
@@ -178,27 +181,33 @@ fn hash(value: &Value) -> (String, Result<(), String>) {
 }
 
 /// Canonical JSON writes numbers as doubles: two integers beyond 2^53 may come out the same.
-fn exact(value: &Value, path: &mut Vec<String>) -> Result<(), String> {
+fn exact(value: &Value) -> Result<(), String> {
+    match inexact(value) {
+        None => Ok(()),
+        Some((number, mut path)) => {
+            path.reverse();
+            let path = path.join(".");
+            Err(format!("the integer {number} at {path} is outside +-2^53; pass it as a string"))
+        }
+    }
+}
+
+/// The first integer that canonical JSON cannot carry, and the names that lead to it, the last first.
+fn inexact(value: &Value) -> Option<(String, Vec<String>)> {
+    let within = |name: &dyn std::fmt::Display, item: &Value| {
+        inexact(item).map(|(number, mut path)| {
+            path.push(name.to_string());
+            (number, path)
+        })
+    };
     match value {
         Value::Number(number) => {
             let magnitude = number.as_u64().or_else(|| number.as_i64().map(i64::unsigned_abs));
-            match magnitude {
-                Some(magnitude) if magnitude > EXACT => Err(format!(
-                    "the integer {number} at {} is outside +-2^53; pass it as a string",
-                    path.join(".")
-                )),
-                _ => Ok(()),
-            }
+            magnitude.filter(|magnitude| *magnitude > EXACT).map(|_| (number.to_string(), Vec::new()))
         }
-        Value::Array(items) => items.iter().enumerate().try_for_each(|(index, item)| {
-            path.push(index.to_string());
-            exact(item, path).inspect(|()| drop(path.pop()))
-        }),
-        Value::Object(fields) => fields.iter().try_for_each(|(key, item)| {
-            path.push(key.clone());
-            exact(item, path).inspect(|()| drop(path.pop()))
-        }),
-        _ => Ok(()),
+        Value::Array(items) => items.iter().enumerate().find_map(|(index, item)| within(&index, item)),
+        Value::Object(fields) => fields.iter().find_map(|(key, item)| within(key, item)),
+        _ => None,
     }
 }
 

@@ -88,6 +88,9 @@ impl Lint<'_> {
                 used.insert(other, true);
             }
         }
+        let builtins = BUILTINS.keys().copied().chain(builtins::names());
+        let namespaces: BTreeSet<&str> =
+            builtins.filter_map(|name| name.split_once('.')).map(|(space, _)| space).collect();
         let program = self.program;
         for (name, rule) in program.rules().filter(|((package, _), _)| package == PACKAGE) {
             let at = location(rule.span());
@@ -100,6 +103,8 @@ impl Lint<'_> {
                 self.add(at, message.to_owned());
             } else if library.contains(name) {
                 self.add(at, format!("`{text}` belongs to the library of authz; give the rule another name"));
+            } else if namespaces.contains(text.as_str()) {
+                self.add(at, format!("`{text}` hides the functions `{text}.*`; give the rule another name"));
             } else if !used[name] {
                 self.add(at, unused(text));
             }
@@ -163,6 +168,10 @@ impl Lint<'_> {
 
     fn data(&self, path: &[String]) -> Option<String> {
         let (root, rest) = path.split_first()?;
+        if path.len() > 2 && root == PACKAGE && path[1] == "glob" {
+            let message = "the predicate `glob` hides `glob.match`; write glob(path, pattern)";
+            return Some(message.to_owned());
+        }
         if !self.program.resolve(path).is_empty() {
             return None;
         }
@@ -393,6 +402,14 @@ mod tests {
             (
                 "deny contains {\"id\": \"x\"} if f(1)\nf(x) if g(x)\ng(x) if f(x)",
                 "p.rego:3:1: `f` depends on itself, which Rego does not allow; break the circle",
+            ),
+            (
+                "time := 1\nallow contains {\"id\": \"x\"} if time == 1",
+                "p.rego:2:1: `time` hides the functions `time.*`; give the rule another name",
+            ),
+            (
+                "allow contains {\"id\": \"x\"} if glob.match(\"/*\", [], input.resource.id)",
+                "p.rego:2:31: the predicate `glob` hides `glob.match`; write glob(path, pattern)",
             ),
             ("test_x if writes", "p.rego:2:1: `test_x` is a test; move it to a file named *_test.rego"),
             (

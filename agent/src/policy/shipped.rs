@@ -11,7 +11,7 @@ macro_rules! shipped {
 
 /// Part of every bundle.
 pub(super) const LIBRARY: &[Shipped] =
-    shipped!["authz.rego", "lib/actions.rego", "lib/addresses.rego", "lib/paths.rego"];
+    shipped!["authz.rego", "lib/actions.rego", "lib/addresses.rego", "lib/builtin.rego", "lib/paths.rego"];
 
 /// The presets by name: policy, data and tests.
 pub(super) const PRESETS: &[(&str, &[Shipped])] = &[

@@ -2,36 +2,24 @@
 # the daemon: the folder the session started in and the caches of the home folder) and in the temporary
 # folders (data.authz.temporary).
 #
+# The lists are data of the preset (data.authz.coding_agent): a data file that names one replaces it.
 # Not treated as secrets: files such as .env and .npmrc, which the builds of a workspace read.
 package authz
 
-secret_names := {
-	".ssh", ".aws", ".azure", ".gnupg", ".kube", ".docker", ".password-store",
-	".netrc", ".git-credentials", ".pgpass", ".vault-token", "gcloud", "keyrings",
-}
-
-secret_files := {
-	"/etc/shadow", "/etc/shadow-", "/etc/gshadow", "/etc/gshadow-", "/etc/sudoers",
-	"/etc/krb5.keytab", "/dev/mem", "/dev/kmem", "/proc/kcore",
-}
-
-secret_patterns := {
-	"/etc/sudoers.d/**", "/etc/ssh/*_key", "/etc/ssl/private/**",
-	"/proc/*/environ", "/proc/*/mem", "/proc/*/task/*/environ", "/proc/*/task/*/mem",
-}
-
 path := trim_prefix(input.resource.id, "foreign:")
 
+# The names of this list are those of hidden files and folders, or lie below one.
 secret if {
+	contains(path, "/.")
 	some name in split(path, "/")
-	name in secret_names
+	name in data.authz.coding_agent.secret_names
 }
 
-secret if path in secret_files
+secret if path in data.authz.coding_agent.secret_files
 
 secret if {
-	strings.any_prefix_match(path, {"/etc/", "/proc/"})
-	glob(path, secret_patterns)
+	strings.any_prefix_match(path, ["/etc/", "/proc/"])
+	glob(path, data.authz.coding_agent.secret_patterns)
 }
 
 touches_a_file if reads
@@ -52,8 +40,6 @@ allow contains {"id": "coding-agent-read"} if {
 	strings.any_prefix_match(input.resource.id, ["/", "anon:"])
 }
 
-devices := {"/dev/null", "/dev/zero", "/dev/full", "/dev/tty", "/dev/ptmx", "/dev/random", "/dev/urandom"}
-
 allow contains {"id": "coding-agent-workspace"} if {
 	writes
 	under(input.resource.id, data.authz.workspace)
@@ -66,7 +52,7 @@ allow contains {"id": "coding-agent-temporary"} if {
 
 allow contains {"id": "coding-agent-device"} if {
 	writes
-	is(input.resource.id, devices)
+	is(input.resource.id, data.authz.coding_agent.devices)
 }
 
 allow contains {"id": "coding-agent-terminal"} if {

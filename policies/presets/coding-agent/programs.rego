@@ -2,14 +2,7 @@
 # file. Tools may be called; what a tool does to files and addresses is decided as that.
 package authz
 
-privileged_programs := {
-	"sudo", "su", "pkexec", "doas", "runuser", "passwd", "chsh", "chfn", "gpasswd", "newgrp", "chage",
-	"mount", "umount", "fusermount", "fusermount3", "newuidmap", "newgidmap", "at", "crontab",
-	"systemd-run", "machinectl", "nsenter", "unshare", "ssh-keysign", "dbus-daemon-launch-helper",
-	"polkit-agent-helper-1",
-}
-
-program := regex.replace(input.resource.id, "^.*/", "")
+program := names[count(names) - 1] if names := split(input.resource.id, "/")
 
 deny contains {
 	"id": "coding-agent-privileged",
@@ -17,7 +10,7 @@ deny contains {
 	"advice": "Ask the user to run it.",
 } if {
 	executes
-	program in privileged_programs
+	program in data.authz.coding_agent.privileged_programs
 }
 
 escalate contains {

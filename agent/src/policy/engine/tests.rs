@@ -155,6 +155,9 @@ fn what_the_policy_cannot_decide_is_a_deny_with_its_cause() {
         assert!(!found.contains('\n'));
         assert!(start.elapsed() < Duration::from_secs(5));
     }
+    let evaluation = with_default("", json!("alow")).decide_value(&input("file.read", "/x"));
+    assert!(evaluation.cause.unwrap().contains("unknown variant `alow`"));
+    assert_eq!(evaluation.decision.effect, Effect::Deny);
     // After a time-out the engine goes on.
     let mut engine = policy(
         "allow contains {\"id\": \"x\"} if { some i in numbers.range(1, input.subject.properties.n); i == -1 }",
