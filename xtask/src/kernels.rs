@@ -46,7 +46,8 @@ pub struct Kernel {
 impl Kernel {
     /// The image to boot.
     pub fn image(&self) -> PathBuf {
-        self.dir.join(format!("boot/vmlinuz-{}", self.release))
+        let newer = self.modules().join("vmlinuz");
+        if newer.exists() { newer } else { self.dir.join(format!("boot/vmlinuz-{}", self.release)) }
     }
 
     /// The whole tree of modules, as /lib/modules/RELEASE wants it.
