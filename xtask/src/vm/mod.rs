@@ -21,12 +21,33 @@ pub const UNAVAILABLE: u8 = 69;
 /// How often a machine that dies is started.
 pub const TRIES: u32 = 3;
 
+/// Who executes the machine's instructions.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum Accel {
+    /// QEMU itself: slow, the same everywhere
+    #[default]
+    Tcg,
+    /// The processor; not all that offer /dev/kvm can boot these kernels with it
+    Kvm,
+}
+
+impl Accel {
+    fn option(self) -> &'static str {
+        match self {
+            Accel::Tcg => "tcg,thread=multi",
+            Accel::Kvm => "kvm",
+        }
+    }
+}
+
 /// What to run, and on what.
 #[derive(Debug, Clone)]
 pub struct Request {
     /// The kernel to boot.
     pub kernel: Kernel,
-    /// Emulated processors.
+    /// Emulation or not.
+    pub accel: Accel,
+    /// Processors.
     pub cpus: u32,
     /// Megabytes of memory.
     pub memory: u32,
@@ -49,6 +70,7 @@ impl Request {
     pub fn new(kernel: Kernel, command: Vec<String>) -> Self {
         Request {
             kernel,
+            accel: Accel::default(),
             cpus: 2,
             memory: 2048,
             append: String::new(),
@@ -108,4 +130,11 @@ pub fn build_authz() -> Result<PathBuf> {
         .context("cannot start cargo")?;
     anyhow::ensure!(status.success(), "authz does not build");
     Ok(crate::project::target().join("debug/authz"))
+}
+
+/// A process's status as a shell gives it: 128 + signal for a killed one.
+pub fn status_of(status: std::process::ExitStatus) -> u8 {
+    use std::os::unix::process::ExitStatusExt;
+    let number = status.code().or_else(|| status.signal().map(|signal| 128 + signal)).unwrap_or(255);
+    u8::try_from(number).unwrap_or(255)
 }

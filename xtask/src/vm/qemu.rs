@@ -121,7 +121,7 @@ fn command(request: &Request, dir: &Path) -> Result<Command> {
     qemu.args(["-display", "none", "-machine", "q35", "-cpu", "max"]);
     qemu.args([
         "-accel",
-        "tcg,thread=multi",
+        request.accel.option(),
         "-smp",
         &request.cpus.to_string(),
         "-m",

@@ -9,7 +9,11 @@ mnt securityfs rw securityfs on /sys/kernel/security
 mnt tracefs rw tracefs on /sys/kernel/tracing
 mnt debugfs rw debugfs on /sys/kernel/debug
 mnt cgroup2 nsdelegate cgroup2 on /sys/fs/cgroup
+# Without modprobe: it would fetch bpf_preload's iterators, 0.7 s when emulated.
+read -r modprobe < /proc/sys/kernel/modprobe
+echo > /proc/sys/kernel/modprobe
 mnt bpf mode=700 bpf on /sys/fs/bpf
+echo "$modprobe" > /proc/sys/kernel/modprobe
 for link in fd:/proc/self/fd stdin:/proc/self/fd/0 stdout:/proc/self/fd/1 stderr:/proc/self/fd/2; do
   [ -e "/dev/${link%%:*}" ] || $B ln -s "${link#*:}" "/dev/${link%%:*}"
 done
