@@ -166,3 +166,107 @@ pub struct Operation {
     /// Facts of the action (`input.action.properties`), such as `syscall` and `flags`.
     pub properties: Map<String, Value>,
 }
+
+/// The thread that acts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Task {
+    /// Thread id.
+    pub tid: i32,
+    /// Process id.
+    pub tgid: i32,
+    /// Start of the process, nanoseconds since boot: with `tgid` an identity.
+    pub start_ns: u64,
+    /// User.
+    pub uid: u32,
+    /// Group.
+    pub gid: u32,
+    /// The name the thread gives itself: a hint, never a fact.
+    pub comm: String,
+}
+
+/// What of an operation the table of remembered verdicts is keyed by, besides the domain.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Key {
+    /// The action.
+    pub action: Action,
+    /// The back end's kind of object.
+    pub object: u8,
+    /// The back end's role.
+    pub role: u8,
+    /// The name as the back end sees it, raw.
+    pub name: Vec<u8>,
+}
+
+/// The content of a file at the moment of the event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct FileIdentity {
+    /// Inode.
+    pub ino: u64,
+    /// Bytes.
+    pub size: u64,
+    /// Change time, seconds.
+    pub ctime_sec: i64,
+    /// And nanoseconds.
+    pub ctime_nsec: u32,
+}
+
+/// Why an event reached user space.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum EventKind {
+    /// The enforcement point does not know. With a ticket the thread is held until it is answered.
+    Ask {
+        /// What the answer is given to; none in observe mode.
+        ticket: Option<u64>,
+        /// The thread notices being held: park it at once.
+        park: bool,
+    },
+    /// Decided from the table, by the evaluation of that number.
+    Remembered {
+        /// The verdict.
+        allowed: bool,
+        /// Which evaluation.
+        evaluation: u64,
+    },
+    /// Decided by the fail direction.
+    Failed {
+        /// Why there was no decision.
+        cause: &'static str,
+    },
+}
+
+/// One operation as an enforcement point reports it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Event {
+    /// CLOCK_MONOTONIC.
+    pub time_ns: u64,
+    /// Index of the session.
+    pub session: u32,
+    /// Who.
+    pub task: Task,
+    /// Why.
+    pub kind: EventKind,
+    /// What.
+    pub operation: Operation,
+    /// What it may be remembered by; none: never.
+    pub key: Option<Key>,
+    /// Which content, for files.
+    pub file: Option<FileIdentity>,
+    /// Whether the enforcement point only watched.
+    pub observe: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn actions_stand_at_their_number() {
+        for (index, (action, name)) in ACTIONS.iter().enumerate() {
+            assert_eq!(*action as usize, index + 1);
+            assert_eq!(Action::from_number(*action as u8), Some(*action));
+            assert_eq!(Action::from_name(name), Some(*action));
+        }
+        assert_eq!(Action::from_number(0), None);
+        assert_eq!(Action::from_number(200), None);
+    }
+}

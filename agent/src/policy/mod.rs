@@ -1,1 +1,27 @@
-//! Policy.
+//! Policy: what may happen, decided by Rego.
+//!
+//! A [`bundle`] is loaded from folders, files and presets, checked ([`lint`]) and made into an
+//! [`engine`], which turns an [`input`] into a [`decision`]. [`reads`] says which fields of the input
+//! the policy looks at, and [`region`] how far a decision may be remembered because of it.
+
+mod ast;
+mod builtins;
+pub mod bundle;
+pub mod decision;
+pub mod engine;
+pub mod error;
+mod glob;
+pub mod input;
+mod lint;
+pub mod reads;
+pub mod region;
+mod shipped;
+pub mod testing;
+
+pub use bundle::{Bundle, Generated, PolicySource};
+pub use decision::{Decision, Effect, Limits, Rate, RuleRef};
+pub use engine::{Engine, Evaluation};
+pub use error::{Location, PolicyError};
+pub use input::Input;
+pub use reads::Reads;
+pub use region::{DomainKey, Remember};

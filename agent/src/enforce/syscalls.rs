@@ -1,0 +1,32 @@
+//! Names of the system calls that hooks are met in.
+
+macro_rules! table {
+    ($($name:ident $number:ident),* $(,)?) => {
+        &[$((libc::$number as u32, stringify!($name))),*]
+    };
+}
+
+const NAMES: &[(u32, &str)] = table![
+    open SYS_open, openat SYS_openat, openat2 SYS_openat2, creat SYS_creat, truncate SYS_truncate,
+    ftruncate SYS_ftruncate, rename SYS_rename, renameat SYS_renameat, renameat2 SYS_renameat2,
+    unlink SYS_unlink, unlinkat SYS_unlinkat, rmdir SYS_rmdir, mkdir SYS_mkdir, mkdirat SYS_mkdirat,
+    mknod SYS_mknod, mknodat SYS_mknodat, link SYS_link, linkat SYS_linkat, symlink SYS_symlink,
+    symlinkat SYS_symlinkat, chmod SYS_chmod, fchmod SYS_fchmod, fchmodat SYS_fchmodat, chown SYS_chown,
+    fchown SYS_fchown, lchown SYS_lchown, fchownat SYS_fchownat, execve SYS_execve,
+    execveat SYS_execveat, mmap SYS_mmap, mprotect SYS_mprotect, connect SYS_connect, sendto SYS_sendto,
+    sendmsg SYS_sendmsg, sendmmsg SYS_sendmmsg, bind SYS_bind, socket SYS_socket, mount SYS_mount,
+    umount2 SYS_umount2, move_mount SYS_move_mount, open_tree SYS_open_tree, fsopen SYS_fsopen,
+    mount_setattr SYS_mount_setattr, pivot_root SYS_pivot_root, chroot SYS_chroot,
+    unshare SYS_unshare, setns SYS_setns, clone SYS_clone, clone3 SYS_clone3, bpf SYS_bpf,
+    perf_event_open SYS_perf_event_open, init_module SYS_init_module,
+    finit_module SYS_finit_module, kexec_load SYS_kexec_load, io_uring_setup SYS_io_uring_setup,
+    io_uring_enter SYS_io_uring_enter, ptrace SYS_ptrace, process_vm_readv SYS_process_vm_readv,
+    process_vm_writev SYS_process_vm_writev, pidfd_getfd SYS_pidfd_getfd, kill SYS_kill,
+    tkill SYS_tkill, tgkill SYS_tgkill, pidfd_send_signal SYS_pidfd_send_signal,
+    rt_sigqueueinfo SYS_rt_sigqueueinfo, open_by_handle_at SYS_open_by_handle_at, write SYS_write,
+];
+
+/// The name of a 64-bit system call, if a hook is met in it.
+pub fn name(number: u32) -> Option<&'static str> {
+    NAMES.iter().find(|(n, _)| *n == number).map(|(_, name)| *name)
+}

@@ -1,0 +1,226 @@
+//! Evaluation: an input becomes a decision, whatever happens on the way.
+
+use std::num::NonZeroU32;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use regorus::utils::limits::ExecutionTimerConfig;
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::ast::Program;
+use super::bundle::{Bundle, PolicyFile, sha256};
+use super::decision::Decision;
+use super::error::{PolicyError, one_line, split_engine_message};
+use super::input::Input;
+use super::reads::Reads;
+use super::{builtins, lint};
+
+/// The rule that is the decision.
+const ENTRY: &str = "data.authz.decision";
+
+/// How long one evaluation may take unless told otherwise.
+const LIMIT: Duration = Duration::from_millis(100);
+
+/// The greatest integer that canonical JSON carries exactly.
+const EXACT: u64 = 1 << 53;
+
+/// A policy, loaded. A clone shares what is not changed by evaluating and may go to another thread.
+#[derive(Debug, Clone)]
+pub struct Engine {
+    engine: regorus::Engine,
+    policy: Arc<Policy>,
+}
+
+#[derive(Debug)]
+struct Policy {
+    digest: String,
+    reads: Reads,
+    /// As loaded, to start anew from after a panic.
+    pristine: regorus::Engine,
+}
+
+/// What one evaluation came to.
+#[derive(Debug, Clone, PartialEq, serde::Serialize)]
+pub struct Evaluation {
+    /// The decision; a deny where there is a cause.
+    pub decision: Decision,
+    /// Why the policy itself gave no decision.
+    pub cause: Option<String>,
+    /// SHA-256 of the canonical input in hexadecimal; with `raw:` before it, of the input as it is,
+    /// where canonical JSON cannot carry it.
+    pub input_hash: String,
+    /// SHA-256 of the canonical decision in hexadecimal.
+    pub output_hash: String,
+    /// How long it took.
+    #[serde(serialize_with = "microseconds", rename = "cost_us")]
+    pub cost: Duration,
+    /// Whether neither time nor chance was looked at.
+    pub deterministic: bool,
+}
+
+fn microseconds<S: serde::Serializer>(cost: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_f64(cost.as_nanos() as f64 / 1000.0)
+}
+
+impl Engine {
+    /// Compiles and checks a bundle.
+    pub fn load(bundle: &Bundle) -> Result<Self, PolicyError> {
+        let mut engine = compile(bundle, &[])?;
+        let program = Program::new(engine.get_modules());
+        let findings = lint::check(&program, engine.get_modules(), bundle);
+        if !findings.is_empty() {
+            return Err(PolicyError::Lint(findings));
+        }
+        let policy = Policy { digest: bundle.digest(), reads: Reads::of(&program), pristine: engine.clone() };
+        Ok(Self { engine, policy: Arc::new(policy) })
+    }
+
+    /// With another bound on the time of one evaluation.
+    pub fn with_time_limit(mut self, limit: Duration) -> Self {
+        self.engine.set_execution_timer_config(timer(limit));
+        self
+    }
+
+    /// The digest of the bundle.
+    pub fn digest(&self) -> &str {
+        &self.policy.digest
+    }
+
+    /// What the policy looks at.
+    pub fn reads(&self) -> &Reads {
+        &self.policy.reads
+    }
+
+    /// Decides. An error, an undefined or malformed decision and a time-out are a deny with a cause.
+    pub fn decide(&mut self, input: &Input) -> Evaluation {
+        self.decide_value(&input.to_value())
+    }
+
+    /// Decides about an input given as JSON.
+    pub fn decide_value(&mut self, input: &Value) -> Evaluation {
+        let start = Instant::now();
+        let (input_hash, exact) = hash(input);
+        builtins::begin();
+        let outcome = exact.and_then(|()| self.evaluate(input));
+        let deterministic = builtins::deterministic();
+        let (decision, cause) = match outcome {
+            Ok(decision) => (decision, None),
+            Err(cause) => (Decision::deny("policy-error", "The policy could not be evaluated."), Some(cause)),
+        };
+        let (output_hash, _) = hash(&serde_json::to_value(&decision).unwrap_or_default());
+        Evaluation { decision, cause, input_hash, output_hash, cost: start.elapsed(), deterministic }
+    }
+
+    fn evaluate(&mut self, input: &Value) -> Result<Decision, String> {
+        let evaluation = catch_unwind(AssertUnwindSafe(|| {
+            self.engine.set_input(regorus::Value::from(input.clone()));
+            self.engine.eval_rule(ENTRY.to_owned())
+        }));
+        let Ok(result) = evaluation else {
+            self.engine = self.policy.pristine.clone();
+            return Err("the policy engine failed; report this policy and input as an error of authz".into());
+        };
+        let value = result.map_err(|error| describe(&error))?;
+        if value == regorus::Value::Undefined {
+            return Err(format!("{ENTRY} is undefined for this input"));
+        }
+        let value = serde_json::to_value(&value).map_err(|error| format!("{ENTRY} is not JSON: {error}"))?;
+        Decision::deserialize(value).map_err(|error| format!("{ENTRY} is malformed: {error}"))
+    }
+}
+
+/// Parses and compiles the files of a bundle and of its tests.
+pub(super) fn compile(bundle: &Bundle, tests: &[PolicyFile]) -> Result<regorus::Engine, PolicyError> {
+    let mut engine = regorus::Engine::new();
+    engine.set_strict_builtin_errors(true);
+    // What a policy prints must not reach the output of the program it judges.
+    engine.set_gather_prints(true);
+    engine.set_execution_timer_config(timer(LIMIT));
+    let refused = |error: anyhow::Error| PolicyError::from_engine(&error);
+    builtins::register(&mut engine).map_err(refused)?;
+    for file in bundle.policies.iter().chain(tests) {
+        engine.add_policy(file.origin.clone(), file.text.clone()).map_err(refused)?;
+    }
+    engine.add_data(regorus::Value::from(Value::Object(bundle.data.clone()))).map_err(refused)?;
+    Ok(engine)
+}
+
+pub(super) fn timer(limit: Duration) -> ExecutionTimerConfig {
+    ExecutionTimerConfig { limit, check_interval: NonZeroU32::new(64).unwrap_or(NonZeroU32::MIN) }
+}
+
+/// An error of an evaluation on one line.
+fn describe(error: &anyhow::Error) -> String {
+    if let Some(limit) = error.downcast_ref::<regorus::LimitError>() {
+        return format!("the policy takes too long: {limit}");
+    }
+    let text = error.to_string();
+    match split_engine_message(&text) {
+        Some((at, message)) => format!("{at}: {message}"),
+        None => one_line(&text),
+    }
+}
+
+/// The hash of a JSON value, and whether canonical JSON carries it exactly.
+fn hash(value: &Value) -> (String, Result<(), String>) {
+    let canonical = exact(value, &mut Vec::new())
+        .and_then(|()| serde_json_canonicalizer::to_vec(value).map_err(|error| error.to_string()));
+    match canonical {
+        Ok(bytes) => (sha256(&bytes), Ok(())),
+        Err(error) => (format!("raw:{}", sha256(value.to_string().as_bytes())), Err(error)),
+    }
+}
+
+/// Canonical JSON writes numbers as doubles: two integers beyond 2^53 may come out the same.
+fn exact(value: &Value, path: &mut Vec<String>) -> Result<(), String> {
+    match value {
+        Value::Number(number) => {
+            let magnitude = number.as_u64().or_else(|| number.as_i64().map(i64::unsigned_abs));
+            match magnitude {
+                Some(magnitude) if magnitude > EXACT => Err(format!(
+                    "the integer {number} at {} is outside +-2^53; pass it as a string",
+                    path.join(".")
+                )),
+                _ => Ok(()),
+            }
+        }
+        Value::Array(items) => items.iter().enumerate().try_for_each(|(index, item)| {
+            path.push(index.to_string());
+            exact(item, path).inspect(|()| drop(path.pop()))
+        }),
+        Value::Object(fields) => fields.iter().try_for_each(|(key, item)| {
+            path.push(key.clone());
+            exact(item, path).inspect(|()| drop(path.pop()))
+        }),
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::policy::bundle::{Generated, PolicySource};
+    use crate::policy::decision::Effect;
+    use serde_json::json;
+
+    fn preset(name: &str) -> Engine {
+        let generated = Generated { protected: vec!["/run/authz".into()], workspace: vec!["/work".into()] };
+        Engine::load(&Bundle::load(&[PolicySource::Preset(name.into())], &generated).unwrap()).unwrap()
+    }
+
+    fn input(action: &str, id: &str) -> Value {
+        json!({"action": {"name": action}, "resource": {"id": id}})
+    }
+
+    #[test]
+    fn presets_decide_and_name_the_rule() {
+        let evaluation = preset("prod-readonly").decide_value(&input("file.write", "/prod/x"));
+        assert_eq!(evaluation.cause, None);
+        assert_eq!(evaluation.decision.effect, Effect::Deny);
+        assert_eq!(evaluation.decision.rules[0].id, "prod-readonly");
+        let evaluation = preset("coding-agent").decide_value(&input("file.write", "/work/x"));
+        assert_eq!((evaluation.cause, evaluation.decision.effect), (None, Effect::Allow));
+    }
+}

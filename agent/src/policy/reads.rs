@@ -1,0 +1,89 @@
+//! Which fields of the input a policy looks at: found by walking the rules from the entry point. What
+//! the policy does not look at cannot change the decision.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use super::ast::{PACKAGE, Program, RuleName, Target};
+use super::builtins::NONDETERMINISTIC;
+use super::error::Location;
+
+/// A field of the input: the names that lead to it.
+pub(super) type Field = Vec<String>;
+
+/// The fields of the input that a policy looks at, each with everything below it.
+#[derive(Debug, Clone, Default)]
+pub struct Reads {
+    fields: BTreeMap<Field, BTreeSet<Location>>,
+    time_or_chance: BTreeSet<Location>,
+}
+
+impl Reads {
+    pub(super) fn of(program: &Program) -> Self {
+        let mut reads = Self::default();
+        let entry: RuleName = (PACKAGE.to_owned(), "decision".to_owned());
+        let mut seen = BTreeSet::from([entry.clone()]);
+        let mut queue = VecDeque::from([entry]);
+        while let Some(name) = queue.pop_front() {
+            for reference in program.references(&name) {
+                match reference.target {
+                    Target::Input(field) => {
+                        reads.fields.entry(field).or_default().insert(reference.at);
+                    }
+                    Target::Data(path) => {
+                        for rule in program.resolve(&path) {
+                            if seen.insert(rule.clone()) {
+                                queue.push_back(rule);
+                            }
+                        }
+                    }
+                    Target::Function(name) if NONDETERMINISTIC.contains(&name.as_str()) => {
+                        reads.time_or_chance.insert(reference.at);
+                    }
+                    Target::Function(_) => {}
+                }
+            }
+        }
+        reads
+    }
+
+    /// The policy looks at the input as a whole, or in a way that is not understood.
+    pub fn is_all(&self) -> bool {
+        self.fields.contains_key(&Vec::new())
+    }
+
+    /// Whether the policy looks at the field, at something in it, or at something that it is in. A fact
+    /// that is not needed need not be found out. `path` is dotted: `subject.properties.exe`.
+    pub fn needs(&self, path: &str) -> bool {
+        self.fields
+            .keys()
+            .any(|field| field.iter().map(String::as_str).zip(path.split('.')).all(|(a, b)| a == b))
+    }
+
+    /// The fields, dotted, without those within another one; `input` alone means all of it.
+    pub fn paths(&self) -> BTreeSet<String> {
+        self.widest().map(|field| dotted(field)).collect()
+    }
+
+    /// Where the policy looks at time or draws by chance.
+    pub fn time_or_chance(&self) -> impl Iterator<Item = &Location> {
+        self.time_or_chance.iter()
+    }
+
+    /// Where the policy looks at a field, at something in it, or at something that it is in.
+    pub fn places(&self, path: &str) -> BTreeSet<&Location> {
+        let alike =
+            |field: &Field| field.iter().map(String::as_str).zip(path.split('.')).all(|(a, b)| a == b);
+        self.fields.iter().filter(|(field, _)| alike(field)).flat_map(|(_, places)| places).collect()
+    }
+
+    /// The fields without those within another one.
+    pub(super) fn widest(&self) -> impl Iterator<Item = &Field> {
+        self.fields
+            .keys()
+            .filter(|field| !(0..field.len()).any(|length| self.fields.contains_key(&field[..length])))
+    }
+}
+
+pub(super) fn dotted(field: &[String]) -> String {
+    if field.is_empty() { "input".to_owned() } else { field.join(".") }
+}

@@ -1,0 +1,148 @@
+//! How far a decision may be remembered.
+//!
+//! A decision holds for every operation that agrees with this one in all that the policy looks at. The
+//! key under which the kernel remembers is (domain, action, resource): the domain stands for everything
+//! the policy looks at besides action and resource.
+
+use std::time::Duration;
+
+use serde_json::Value;
+
+use super::decision::Effect;
+use super::engine::Evaluation;
+use super::input::Input;
+use super::reads::{Field, Reads, dotted};
+
+/// How far a decision may be remembered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Remember {
+    /// It holds for this operation only.
+    Never {
+        /// What it depends on that no key holds.
+        why: String,
+    },
+    /// It holds for the same domain, action and resource.
+    Exact {
+        /// For how long; without one as long as the policy is loaded.
+        ttl: Option<Duration>,
+    },
+}
+
+/// What the policy looks at besides the action and the resource, canonical. Two operations with the same
+/// key share a domain; the daemon numbers the keys.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct DomainKey(Vec<u8>);
+
+impl DomainKey {
+    /// The canonical bytes.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+/// How a field of the input relates to the key.
+enum Part {
+    /// It is the action or the resource of the key, or follows from them.
+    Key,
+    /// It is the same for all operations of a domain.
+    Domain,
+    /// It may differ from one operation to the next under the same key.
+    Event,
+}
+
+/// What of the subject and the context may stand in a domain. Everything else under the two is either
+/// different at every operation or in the agent's hand.
+const DOMAIN: &[&str] = &[
+    "subject.type",
+    "subject.id",
+    "subject.properties.uid",
+    "subject.properties.user",
+    "subject.properties.pid",
+    "subject.properties.exe",
+    "subject.properties.parents",
+    "context.layer",
+    "context.mode",
+    "context.session",
+    "context.tool",
+];
+
+fn part(field: &Field) -> Part {
+    match field.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        ["action", "name"] | ["resource", "id" | "type"] => return Part::Key,
+        // An address names these: tcp://[::1]:53.
+        ["resource", "properties", "ip" | "port" | "protocol" | "family"] => return Part::Key,
+        _ => {}
+    }
+    let within = |known: &&str| {
+        let mut names = field.iter().map(String::as_str);
+        known.split('.').all(|part| names.next() == Some(part))
+    };
+    if DOMAIN.iter().any(within) { Part::Domain } else { Part::Event }
+}
+
+/// The domain of an operation, or none where the policy looks at something that no domain can stand for.
+pub fn domain_key(reads: &Reads, input: &Input) -> Option<DomainKey> {
+    let input = input.to_value();
+    let mut values = Vec::new();
+    for field in reads.widest() {
+        match part(field) {
+            Part::Key => {}
+            // The role of a resource that has none cannot differ.
+            Part::Event if constant(field, &input) => {}
+            Part::Event => return None,
+            Part::Domain => {
+                let value = field.iter().try_fold(&input, |value, name| value.get(name));
+                // A missing value and null are different things to a policy.
+                values.push((dotted(field), value.is_some(), value.cloned().unwrap_or_default()));
+            }
+        }
+    }
+    serde_json_canonicalizer::to_vec(&values).ok().map(DomainKey)
+}
+
+/// The role belongs to an operation of two names or an exec; elsewhere there is none, whatever happens.
+fn constant(field: &Field, input: &Value) -> bool {
+    let role = field.iter().map(String::as_str).eq(["resource", "properties", "role"]);
+    let action = input.pointer("/action/name").and_then(Value::as_str).unwrap_or_default();
+    role && !matches!(action, "file.rename" | "file.link" | "process.exec")
+}
+
+/// How far the decision about this input may be remembered.
+pub fn remember(reads: &Reads, input: &Input, evaluation: &Evaluation) -> Remember {
+    let never = |why: &str| Remember::Never { why: why.to_owned() };
+    if let Some(cause) = &evaluation.cause {
+        return never(&format!("the policy gave no decision: {cause}"));
+    }
+    if !evaluation.deterministic {
+        return never("the decision depends on time or chance");
+    }
+    if matches!(evaluation.decision.effect, Effect::Escalate | Effect::Compute) {
+        return never("every operation is asked or rewritten for itself");
+    }
+    let ttl = match evaluation.decision.limits() {
+        Ok(limits) if limits.max_uses.is_some() => return never("each use is counted (max_uses)"),
+        Ok(limits) if !limits.rate.is_empty() => return never("each use is counted (rate)"),
+        Ok(limits) => limits.ttl,
+        Err(error) => return never(&error.to_string()),
+    };
+    if ttl == Some(Duration::ZERO) {
+        return never("the ttl is zero");
+    }
+    let id = &input.resource.id;
+    if id.starts_with("foreign:") || id.starts_with("unknown:") || id.contains('\0') {
+        return never("the resource has no name that identifies it");
+    }
+    match blocking(reads, input) {
+        Some(field) => never(&format!("the policy reads input.{field}, which is not part of the key")),
+        None => Remember::Exact { ttl },
+    }
+}
+
+/// The field that keeps decisions about inputs like this one from being remembered.
+fn blocking(reads: &Reads, input: &Input) -> Option<String> {
+    let input = input.to_value();
+    reads
+        .widest()
+        .find(|field| matches!(part(field), Part::Event) && !constant(field, &input))
+        .map(|field| dotted(field))
+}

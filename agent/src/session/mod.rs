@@ -1,0 +1,289 @@
+//! Who: a process tree under one policy.
+
+pub mod identity;
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::time::{Duration, Instant};
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use crate::event::{Action, Mode};
+use crate::ledger::entry::Hex;
+use crate::policy::{Decision, Effect, Engine, Limits};
+
+/// A tool call that is open in the session.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Call {
+    /// What policy sees of it.
+    #[serde(flatten)]
+    pub tool: crate::policy::input::Tool,
+    /// Its span.
+    pub span: String,
+}
+
+/// A process tree under one policy.
+pub struct Session {
+    /// UUIDv7.
+    pub id: Uuid,
+    /// What the kernel label names it by.
+    pub index: u32,
+    /// The agent's name, `input.subject.id`.
+    pub name: String,
+    /// Who may answer for it, besides root.
+    pub owner: u32,
+    /// Whether decisions bind.
+    pub mode: Mode,
+    /// The policy.
+    pub engine: Engine,
+    /// Of what domains mean: grows when policy or tool call change.
+    pub generation: u32,
+    /// How long a human has.
+    pub hold_timeout: Duration,
+    /// W3C trace id.
+    pub trace: Hex<16>,
+    /// The root span.
+    pub span: Hex<8>,
+    /// The open tool call.
+    pub call: Option<Call>,
+    /// The first process.
+    pub first_pid: i32,
+    /// What happened so far.
+    pub stats: Stats,
+    approvals: Vec<Approval>,
+    uses: HashMap<String, Uses>,
+}
+
+/// What the summary at the end says.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct Stats {
+    /// Operations decided, the kernel's own included.
+    pub operations: u64,
+    /// Of these, by the kernel from what it remembered.
+    pub remembered: u64,
+    /// Denied (in observe mode: would have been).
+    pub denied: u64,
+    /// Held for a human.
+    pub held: u64,
+    /// Decided by the fail direction.
+    pub failed: u64,
+    /// Records lost.
+    pub lost: u64,
+    /// The first denials.
+    pub denials: Vec<Denial>,
+}
+
+/// How many denials the summary shows.
+const DENIALS_SHOWN: usize = 10;
+
+/// A denial as the summary shows it.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Denial {
+    /// The action.
+    pub action: String,
+    /// The resource.
+    pub resource: String,
+    /// The rule.
+    pub rule: String,
+    /// Its reason.
+    pub reason: String,
+    /// How often.
+    pub count: u64,
+}
+
+/// For how long a human's yes holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Approved {
+    /// This one operation.
+    Once,
+    /// Until the session ends.
+    Session,
+    /// For a while.
+    For(Duration),
+}
+
+struct Approval {
+    action: Action,
+    resource: String,
+    rules: Vec<String>,
+    until: Option<Instant>,
+}
+
+#[derive(Default)]
+struct Uses {
+    total: u64,
+    recent: VecDeque<Instant>,
+}
+
+impl Session {
+    /// A new session. The engine decides for it from now on.
+    #[allow(clippy::too_many_arguments, reason = "each is a setting of its own")]
+    pub fn new(
+        index: u32,
+        name: String,
+        owner: u32,
+        mode: Mode,
+        engine: Engine,
+        hold_timeout: Duration,
+        first_pid: i32,
+    ) -> Self {
+        let id = Uuid::now_v7();
+        let trace = Hex(Uuid::now_v7().into_bytes());
+        let mut span = [0; 8];
+        // The random half of another UUID.
+        span.copy_from_slice(&Uuid::now_v7().into_bytes()[8..]);
+        Self {
+            id,
+            index,
+            name,
+            owner,
+            mode,
+            engine,
+            generation: 1,
+            hold_timeout,
+            trace,
+            span: Hex(span),
+            call: None,
+            first_pid,
+            stats: Stats::default(),
+            approvals: Vec::new(),
+            uses: HashMap::new(),
+        }
+    }
+
+    /// Opens or closes a tool call. True: what domains mean has changed.
+    pub fn set_call(&mut self, call: Option<Call>) -> bool {
+        self.call = call;
+        let changed = self.engine.reads().needs("context.tool");
+        if changed {
+            self.generation += 1;
+        }
+        changed
+    }
+
+    /// Keeps a human's yes.
+    pub fn approve(&mut self, action: Action, resource: &str, decision: &Decision, how: Approved) {
+        let until = match how {
+            Approved::Once => return,
+            Approved::Session => None,
+            Approved::For(duration) => Some(Instant::now() + duration),
+        };
+        let rules = decision.rules.iter().map(|rule| rule.id.clone()).collect();
+        self.approvals.push(Approval { action, resource: resource.to_owned(), rules, until });
+    }
+
+    /// Whether a human has said yes to just this before: the same action, resource and rules.
+    pub fn approved(&mut self, action: Action, resource: &str, decision: &Decision) -> bool {
+        let now = Instant::now();
+        self.approvals.retain(|approval| approval.until.is_none_or(|until| now < until));
+        self.approvals.iter().any(|approval| {
+            approval.action == action
+                && approval.resource == resource
+                && approval.rules.iter().eq(decision.rules.iter().map(|rule| &rule.id))
+        })
+    }
+
+    /// Counts a use of an allow against its limits; the error says which is used up.
+    pub fn count_use(&mut self, decision: &Decision, limits: &Limits) -> Result<(), String> {
+        if limits.max_uses.is_none() && limits.rate.is_empty() {
+            return Ok(());
+        }
+        let now = Instant::now();
+        let rules: Vec<_> = decision.rules.iter().map(|rule| rule.id.as_str()).collect();
+        let uses = self.uses.entry(rules.join(" ")).or_default();
+        if let Some(max) = limits.max_uses
+            && uses.total >= max
+        {
+            return Err(format!("max_uses {max} is used up"));
+        }
+        let longest = limits.rate.iter().map(|rate| rate.per).max().unwrap_or_default();
+        while uses.recent.front().is_some_and(|at| now.duration_since(*at) >= longest) {
+            uses.recent.pop_front();
+        }
+        for rate in &limits.rate {
+            let recent = uses.recent.iter().filter(|at| now.duration_since(**at) < rate.per).count();
+            if recent as u64 >= rate.count {
+                return Err(format!("rate {} in {} s is used up", rate.count, rate.per.as_secs_f64()));
+            }
+        }
+        uses.total += 1;
+        if !limits.rate.is_empty() {
+            uses.recent.push_back(now);
+        }
+        Ok(())
+    }
+}
+
+impl Stats {
+    /// Counts one decided operation.
+    pub fn count(&mut self, action: Action, resource: &str, decision: &Decision) {
+        self.operations += 1;
+        if decision.effect != Effect::Deny {
+            return;
+        }
+        self.denied += 1;
+        let rule = decision.rules.first();
+        let id = rule.map(|rule| rule.id.clone()).unwrap_or_default();
+        let known = |denial: &&mut Denial| {
+            denial.action == action.as_str() && denial.resource == resource && denial.rule == id
+        };
+        if let Some(denial) = self.denials.iter_mut().find(known) {
+            denial.count += 1;
+        } else if self.denials.len() < DENIALS_SHOWN {
+            self.denials.push(Denial {
+                action: action.as_str().into(),
+                resource: resource.into(),
+                rule: id,
+                reason: rule.map(|rule| rule.reason.clone()).unwrap_or_default(),
+                count: 1,
+            });
+        }
+    }
+}
+
+/// The live sessions by index, and the numbers that stand for domains.
+#[derive(Default)]
+pub struct Sessions {
+    live: BTreeMap<u32, Session>,
+    domains: HashMap<(String, u32, Vec<u8>), u32>,
+}
+
+impl Sessions {
+    /// The smallest free index, from 1.
+    pub fn free_index(&self, max: u32) -> Option<u32> {
+        (1..max).find(|index| !self.live.contains_key(index))
+    }
+
+    /// Adds a session.
+    pub fn insert(&mut self, session: Session) {
+        self.live.insert(session.index, session);
+    }
+
+    /// Takes one out.
+    pub fn remove(&mut self, index: u32) -> Option<Session> {
+        self.live.remove(&index)
+    }
+
+    /// The session of an index.
+    pub fn get_mut(&mut self, index: u32) -> Option<&mut Session> {
+        self.live.get_mut(&index)
+    }
+
+    /// By id.
+    pub fn by_id(&mut self, id: Uuid) -> Option<&mut Session> {
+        self.live.values_mut().find(|session| session.id == id)
+    }
+
+    /// All of them.
+    pub fn iter(&self) -> impl Iterator<Item = &Session> {
+        self.live.values()
+    }
+
+    /// The number of the domain: policy, its generation in this session, and all that it reads besides
+    /// action and resource. Sessions under one policy share it.
+    pub fn domain(&mut self, policy: &str, key: Vec<u8>) -> u32 {
+        // A domain number is never used again, so that no old verdict can be met under a new meaning.
+        let next = self.domains.len() as u32 + 1;
+        *self.domains.entry((policy.to_owned(), 0, key)).or_insert(next)
+    }
+}

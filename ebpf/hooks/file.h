@@ -1,0 +1,147 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR MIT */
+/* Files: opening, and everything that changes a name or what a name stands for. */
+#pragma once
+
+/* Decides `action` on the object at (mnt, dentry); `other` names a second one beside it. */
+static __always_inline int decide_file(struct authz_task *task, __u8 action, __u8 role, __u32 open_flags,
+				       struct vfsmount *mnt, struct dentry *dentry, struct vfsmount *other_mnt,
+				       struct dentry *other)
+{
+	struct call *call = begin(task, action);
+
+	if (!call)
+		return fail_direction(task, AUTHZ_CAUSE_STORAGE);
+	call->event.role = role;
+	call->event.open_flags = open_flags;
+	put_object(call, mnt, dentry);
+	if (other && call->event.object != AUTHZ_OBJ_ANON)
+		put_other(call, other_mnt, other);
+	return decide(task, call);
+}
+
+#define FILE_HOOK(task)                                                                            \
+	struct authz_task *task = managed();                                                       \
+	if (!task)                                                                                 \
+		return 0
+
+/* Directories that overlayfs opens underneath carry no mark but their private mount of a real file system. */
+static __always_inline bool_t opened_by_overlay(struct file *file)
+{
+	struct vfsmount *mnt = file->f_path.mnt;
+
+	return mount_kind(mnt) == AUTHZ_OBJ_ANON && (BPF_CORE_READ(file, f_inode, i_mode) & S_IFMT) == S_IFDIR &&
+	       !(BPF_CORE_READ(mnt, mnt_sb, s_flags) & SB_INTERNAL);
+}
+
+SEC("lsm/file_open")
+int BPF_PROG(file_open, struct file *file)
+{
+	__u32 mode, flags;
+	int ret = 0;
+
+	FILE_HOOK(task);
+	mode = file->f_mode;
+	flags = file->f_flags;
+	/* Overlayfs opens the real file again; the create was decided as such, and cannot be held here. */
+	if ((mode & (FMODE_NOACCOUNT | FMODE_CREATED)) || opened_by_overlay(file))
+		return 0;
+	/* A program, and what bprm_check_security never sees: an ELF file's interpreter. */
+	if (flags & FLAG_EXEC)
+		return decide_file(task, AUTHZ_PROCESS_EXEC, AUTHZ_ROLE_PROGRAM, 0, file->f_path.mnt, file->f_path.dentry,
+				   NULL, NULL);
+	if ((flags & FLAG_TMPFILE) == FLAG_TMPFILE)
+		return decide_file(task, AUTHZ_FILE_CREATE, 0, flags, file->f_path.mnt, file->f_path.dentry, NULL, NULL);
+	if ((mode & FMODE_READ) || !(mode & FMODE_WRITE))
+		ret = decide_file(task, AUTHZ_FILE_READ, 0, flags, file->f_path.mnt, file->f_path.dentry, NULL, NULL);
+	if (!ret && (mode & FMODE_WRITE))
+		ret = decide_file(task, AUTHZ_FILE_WRITE, 0, flags, file->f_path.mnt, file->f_path.dentry, NULL, NULL);
+	return bounded(ret);
+}
+
+SEC("lsm/path_mknod")
+int BPF_PROG(path_mknod, struct path *dir, struct dentry *dentry, unsigned short mode, unsigned int dev)
+{
+	FILE_HOOK(task);
+	return decide_file(task, AUTHZ_FILE_CREATE, 0, 0, dir->mnt, dentry, NULL, NULL);
+}
+
+SEC("lsm/path_mkdir")
+int BPF_PROG(path_mkdir, struct path *dir, struct dentry *dentry, unsigned short mode)
+{
+	FILE_HOOK(task);
+	return decide_file(task, AUTHZ_FILE_CREATE, 0, 0, dir->mnt, dentry, NULL, NULL);
+}
+
+SEC("lsm/path_symlink")
+int BPF_PROG(path_symlink, struct path *dir, struct dentry *dentry, const char *old_name)
+{
+	FILE_HOOK(task);
+	return decide_file(task, AUTHZ_FILE_CREATE, 0, 0, dir->mnt, dentry, NULL, NULL);
+}
+
+SEC("lsm/path_unlink")
+int BPF_PROG(path_unlink, struct path *dir, struct dentry *dentry)
+{
+	FILE_HOOK(task);
+	return decide_file(task, AUTHZ_FILE_DELETE, 0, 0, dir->mnt, dentry, NULL, NULL);
+}
+
+SEC("lsm/path_rmdir")
+int BPF_PROG(path_rmdir, struct path *dir, struct dentry *dentry)
+{
+	FILE_HOOK(task);
+	return decide_file(task, AUTHZ_FILE_DELETE, 0, 0, dir->mnt, dentry, NULL, NULL);
+}
+
+SEC("lsm/path_rename")
+int BPF_PROG(path_rename, struct path *old_dir, struct dentry *old, struct path *new_dir, struct dentry *new)
+{
+	int ret;
+
+	FILE_HOOK(task);
+	ret = decide_file(task, AUTHZ_FILE_RENAME, AUTHZ_ROLE_SOURCE, 0, old_dir->mnt, old, new_dir->mnt, new);
+	if (!ret)
+		ret = decide_file(task, AUTHZ_FILE_RENAME, AUTHZ_ROLE_TARGET, 0, new_dir->mnt, new, old_dir->mnt, old);
+	return bounded(ret);
+}
+
+SEC("lsm/path_link")
+int BPF_PROG(path_link, struct dentry *old, struct path *new_dir, struct dentry *new)
+{
+	int ret;
+
+	FILE_HOOK(task);
+	/* Both names are on one mount, or the kernel refuses. */
+	ret = decide_file(task, AUTHZ_FILE_LINK, AUTHZ_ROLE_SOURCE, 0, new_dir->mnt, old, new_dir->mnt, new);
+	if (!ret)
+		ret = decide_file(task, AUTHZ_FILE_LINK, AUTHZ_ROLE_TARGET, 0, new_dir->mnt, new, new_dir->mnt, old);
+	return bounded(ret);
+}
+
+SEC("lsm/path_truncate")
+int BPF_PROG(path_truncate, struct path *path)
+{
+	FILE_HOOK(task);
+	return decide_file(task, AUTHZ_FILE_WRITE, 0, 0, path->mnt, path->dentry, NULL, NULL);
+}
+
+SEC("lsm/file_truncate")
+int BPF_PROG(file_truncate, struct file *file)
+{
+	FILE_HOOK(task);
+	return decide_file(task, AUTHZ_FILE_WRITE, 0, 0, file->f_path.mnt, file->f_path.dentry, NULL, NULL);
+}
+
+SEC("lsm/path_chmod")
+int BPF_PROG(path_chmod, struct path *path, unsigned short mode)
+{
+	FILE_HOOK(task);
+	return decide_file(task, AUTHZ_FILE_SETATTR, 0, 0, path->mnt, path->dentry, NULL, NULL);
+}
+
+SEC("lsm/path_chown")
+int BPF_PROG(path_chown, struct path *path, __u64 uid, __u64 gid)
+{
+	FILE_HOOK(task);
+	return decide_file(task, AUTHZ_FILE_SETATTR, 0, 0, path->mnt, path->dentry, NULL, NULL);
+}

@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR MIT */
+/* Processes outside the session, and the daemon above all. */
+#pragma once
+
+static __always_inline int decide_process(struct authz_task *task, __u8 action, struct task_struct *target)
+{
+	struct call *call;
+	__u32 tgid = BPF_CORE_READ(target, tgid);
+
+	if (same_session(task, target))
+		return 0;
+	call = begin(task, action);
+	if (!call)
+		return fail_direction(task, AUTHZ_CAUSE_STORAGE);
+	call->event.object = AUTHZ_OBJ_PROCESS;
+	call->event.target_pid = tgid;
+	if (tgid == daemon_tgid())	/* in every policy, and in observe mode too */
+		return fail(task, call, AUTHZ_CAUSE_GUARD), -EACCES;
+	return bounded(decide(task, call));
+}
+
+/* ptrace, /proc/PID/mem, process_vm_*, pidfd_getfd. Reading is judged as a file. */
+SEC("lsm/ptrace_access_check")
+int BPF_PROG(ptrace_access_check, struct task_struct *child, unsigned int mode)
+{
+	FILE_HOOK(task);
+	if (!(mode & PTRACE_MODE_ATTACH))
+		return 0;
+	return decide_process(task, AUTHZ_PROCESS_PTRACE, child);
+}
+
+SEC("lsm/ptrace_traceme")
+int BPF_PROG(ptrace_traceme, struct task_struct *parent)
+{
+	FILE_HOOK(task);
+	return decide_process(task, AUTHZ_PROCESS_PTRACE, parent);
+}
+
+SEC("lsm/task_kill")
+int BPF_PROG(task_kill, struct task_struct *target, struct kernel_siginfo *info, int sig, struct cred *cred)
+{
+	FILE_HOOK(task);
+	/* Signal 0 only asks; the kernel's own signals (info 0 and 1 are no pointers) are not the agent's. */
+	if (!sig || (unsigned long)info == 1)
+		return 0;
+	return decide_process(task, AUTHZ_PROCESS_SIGNAL, target);
+}

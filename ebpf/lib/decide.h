@@ -1,0 +1,202 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR MIT */
+/* THE decision: table, else the daemon, else the fail direction. Every hook ends here. */
+#pragma once
+
+/* Sends the event; 0 or an error (ring full: counted). */
+static __always_inline int send(struct authz_task *task, struct call *call)
+{
+	struct authz_event *e = &call->event;
+	__u32 len = (e->path_len & (AUTHZ_PATH_MAX - 1)) + (e->other_len & (AUTHZ_PATH_MAX - 1));
+
+	describe_task(e, task);
+	e->observe = observing(task);
+	len += AUTHZ_EVENT_HEADER;
+	if (len > sizeof(*e))
+		len = sizeof(*e);
+	if (bpf_ringbuf_output(&events, e, len, 0)) {
+		count(AUTHZ_CAUSE_RING);
+		return -1;
+	}
+	return 0;
+}
+
+/* The fail direction, with a record. */
+static __noinline int fail(struct authz_task *task, struct call *call, __u32 cause)
+{
+	if (!task)
+		return -EACCES;
+	if (call) {
+		call->event.kind = AUTHZ_KIND_FAILED;
+		call->event.cause = cause;
+		call->event.ticket = 0;
+		send(task, call);
+	}
+	return fail_direction(task, cause);
+}
+
+/* The verdict of the table, or NULL. */
+static __always_inline struct authz_verdict *remembered(struct authz_task *task, struct authz_session *session,
+							struct call *call)
+{
+	struct authz_event *e = &call->event;
+	struct authz_verdict_key *key = &call->key;
+	struct authz_verdict *v;
+	__u32 len = e->path_len;
+
+	if (!task->domain || task->generation != session->generation)
+		return NULL;
+	/* A foreign or broken path, a second name, a nameless file: decided afresh each time. */
+	if (e->object == AUTHZ_OBJ_FOREIGN || e->object == AUTHZ_OBJ_BROKEN || e->object == AUTHZ_OBJ_PROCESS)
+		return NULL;
+	if (e->other_len && e->object != AUTHZ_OBJ_ANON)
+		return NULL;
+	if (e->object == AUTHZ_OBJ_PATH && (e->flags & AUTHZ_EVENT_UNLINKED))
+		return NULL;
+	if (e->object == AUTHZ_OBJ_ANON)
+		len += e->other_len;
+	if (len >= AUTHZ_KEY_MAX)
+		return NULL;
+	key->domain = task->domain;
+	key->action = e->action;
+	key->object = e->object;
+	key->role = e->role;
+	key->pad = 0;
+	if (bpf_probe_read_kernel(key->name, len & 255, e->data)) {
+		count(AUTHZ_CAUSE_READ);
+		return NULL;
+	}
+	if (len < AUTHZ_KEY_MAX)	/* again, for the verifier */
+		key->name[len] = 0;
+	key->prefixlen = (8 + len + 1) * 8;
+	v = bpf_map_lookup_elem(&verdicts, key);
+	if (!v || v->effect == AUTHZ_EFFECT_ASK)
+		return NULL;
+	if (v->expires_ns && bpf_ktime_get_ns() > v->expires_ns)
+		return NULL;
+	/* Another name of the file may be protected: ask, with the link count. */
+	if (v->effect == AUTHZ_EFFECT_ALLOW && (e->flags & AUTHZ_EVENT_MULTILINK) &&
+	    e->action != AUTHZ_FILE_READ && e->action != AUTHZ_PROCESS_EXEC)
+		return NULL;
+	return v;
+}
+
+static __always_inline int obey(struct authz_task *task, __u32 effect)
+{
+	if (effect == AUTHZ_EFFECT_ALLOW || observing(task))
+		return 0;
+	return -EACCES;
+}
+
+/* Not in the table. */
+static __noinline int ask(struct authz_task *task, struct call *call)
+{
+	struct authz_session *session;
+	struct authz_answer *answer;
+	struct slot *slot;
+	struct digest d = {};
+	__u64 now = bpf_ktime_get_ns(), identity, ticket;
+	__u32 effect;
+
+	if (!task || !call)
+		return -EACCES;
+	session = session_of(task);
+	if (!session)
+		return fail(task, call, AUTHZ_CAUSE_SESSION);
+	call->event.kind = AUTHZ_KIND_ASK;
+	call->event.ticket = 0;
+	if (session->mode == AUTHZ_MODE_OBSERVE) {
+		count(AUTHZ_COUNT_ASKS);
+		send(task, call);
+		return 0;
+	}
+	if (!can_hold())
+		return fail(task, call, AUTHZ_CAUSE_UNHOLDABLE);
+	digest(call, &d);
+	identity = call_identity();
+	slot = find_slot(call, &d, now);
+	if (slot && slot->state == SLOT_ASKED) {
+		ticket = slot->ticket;
+		answer = bpf_map_lookup_elem(&answers, &ticket);
+		if (answer) {
+			slot->effect = answer->effect;
+			slot->state = SLOT_ANSWERED;
+			slot->deadline_ns = now + ANSWER_LIVES_NS;
+			task->domain = answer->domain;
+			task->generation = answer->generation;
+			bpf_map_delete_elem(&answers, &ticket);
+		}
+	}
+	if (slot && slot->state == SLOT_ANSWERED) {
+		effect = slot->effect;
+		slot->state = SLOT_USED;
+		slot->call = identity;
+		return obey(task, effect);
+	}
+	if (!daemon_alive()) {
+		if (slot)
+			slot->state = 0;
+		return fail(task, call, AUTHZ_CAUSE_STALE);
+	}
+	if (!slot || slot->state == SLOT_USED) {
+		if (!slot)
+			slot = take_slot(call, identity);
+		if (!slot)
+			return fail(task, call, AUTHZ_CAUSE_SLOTS);
+		slot->digest[0] = d.a;
+		slot->digest[1] = d.b;
+		slot->call = identity;
+		slot->ticket = __sync_fetch_and_add(&last_ticket, 1) + 1;
+		slot->deadline_ns = now + session->hold_ns;
+		slot->effect = AUTHZ_EFFECT_NONE;
+		slot->state = SLOT_UNSENT;
+	}
+	if (now > slot->deadline_ns) {
+		slot->state = 0;
+		return fail(task, call, AUTHZ_CAUSE_DEADLINE);
+	}
+	if (kick()) {
+		slot->state = 0;
+		return fail(task, call, AUTHZ_CAUSE_KICK);
+	}
+	if (slot->state == SLOT_UNSENT) {
+		call->event.ticket = slot->ticket;
+		if (handles_sigcont())
+			call->event.flags |= AUTHZ_EVENT_SIGCONT;
+		if (!send(task, call)) {	/* else: at the next kick, until the deadline */
+			slot->state = SLOT_ASKED;
+			count(AUTHZ_COUNT_ASKS);
+		}
+	}
+	revive_answers(call, identity);
+	return -ERESTARTNOINTR;
+}
+
+/* The object of call->event is complete: decide. */
+static __noinline int decide(struct authz_task *task, struct call *call)
+{
+	struct authz_session *session;
+	struct authz_verdict *v;
+
+	if (!task || !call)
+		return -EACCES;
+	session = session_of(task);
+	if (!session || session->mode == AUTHZ_MODE_NONE)
+		return bounded(fail(task, call, AUTHZ_CAUSE_SESSION));
+	if (call->event.object == AUTHZ_OBJ_BROKEN)
+		return bounded(fail(task, call, AUTHZ_CAUSE_PATH));
+	v = remembered(task, session, call);
+	if (!v)
+		return bounded(ask(task, call));
+	count(AUTHZ_COUNT_HITS);
+	__sync_fetch_and_add(&v->hits, 1);
+	call->event.effect = v->effect;
+	call->event.evaluation = v->evaluation;
+	if (v->effect == AUTHZ_EFFECT_DENY) {
+		call->event.kind = AUTHZ_KIND_DENIED;
+		send(task, call);
+	} else if (session->flags & AUTHZ_SESSION_AUDIT_EACH) {
+		call->event.kind = AUTHZ_KIND_ALLOWED;
+		send(task, call);
+	}
+	return obey(task, v->effect);
+}

@@ -1,0 +1,99 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR MIT */
+/*
+ * Holding an operation: the kick. SIGSTOP sets TIF_SIGPENDING, SIGCONT takes the stop back before
+ * anyone sees it, and -ERESTARTNOINTR makes the kernel restart the system call on its way out. The
+ * hook runs again, on the object as it is then, until the daemon has answered.
+ */
+#pragma once
+
+#define SYS_IO_URING_ENTER 426
+#define ANSWER_LIVES_NS 1000000000ull	/* longest time from a call's first answer to its last */
+
+/* False where a restart cannot be had or would be seen. */
+static __always_inline bool_t can_hold(void)
+{
+	struct task_struct *current = bpf_get_current_task_btf();
+
+	if (current->flags & (PF_IO_WORKER | PF_EXITING | PF_DUMPCORE | PF_KTHREAD))
+		return 0;
+	return syscall_number() != SYS_IO_URING_ENTER || compat_call();
+}
+
+/* The same number each time a call restarts: the registers are put back as they were at its entry. */
+static __always_inline __u64 call_identity(void)
+{
+	struct pt_regs *regs = (struct pt_regs *)bpf_task_pt_regs(bpf_get_current_task_btf());
+	__u64 h = digest_seed[0], k = digest_seed[1] | 1;
+
+	h = mix(h, BPF_CORE_READ(regs, orig_ax), k);
+	h = mix(h, BPF_CORE_READ(regs, di), k);
+	h = mix(h, BPF_CORE_READ(regs, si), k);
+	h = mix(h, BPF_CORE_READ(regs, dx), k);
+	h = mix(h, BPF_CORE_READ(regs, r10), k);
+	h = mix(h, BPF_CORE_READ(regs, r8), k);
+	h = mix(h, BPF_CORE_READ(regs, ip), k);
+	return mix(h, BPF_CORE_READ(regs, sp), k);
+}
+
+/* A process with a SIGCONT handler would run it at each kick: the daemon parks it at once. */
+static __always_inline bool_t handles_sigcont(void)
+{
+	struct task_struct *current = bpf_get_current_task_btf();
+	unsigned long handler = (unsigned long)BPF_CORE_READ(current, sighand, action[SIGCONT - 1].sa.sa_handler);
+
+	return handler > 1;
+}
+
+/* 0: the call will restart; return -ERESTARTNOINTR. Else it cannot be held. */
+static __always_inline int kick(void)
+{
+	struct task_struct *current = bpf_get_current_task_btf();
+
+	if (bpf_send_signal_thread(SIGSTOP) || bpf_send_signal_thread(SIGCONT))
+		return -1;
+	if (!(BPF_CORE_READ(current, thread_info.flags) & TIF_SIGPENDING_BIT))
+		return -1;
+	count(AUTHZ_COUNT_KICKS);
+	return 0;
+}
+
+/* The slot of this operation, else NULL. Expired ones are freed in passing. */
+static __always_inline struct slot *find_slot(struct call *call, struct digest *d, __u64 now)
+{
+	for (int i = 0; i < AUTHZ_SLOTS; i++) {
+		struct slot *slot = &call->slots[i];
+
+		if (!slot->state)
+			continue;
+		if (slot->state >= SLOT_ANSWERED && now > slot->deadline_ns) {
+			slot->state = 0;
+			continue;
+		}
+		if (slot->digest[0] == d->a && slot->digest[1] == d->b)
+			return slot;
+	}
+	return NULL;
+}
+
+/* A slot for a new question: a free one, else one that an earlier call left behind. */
+static __always_inline struct slot *take_slot(struct call *call, __u64 identity)
+{
+	for (int i = 0; i < AUTHZ_SLOTS; i++)
+		if (!call->slots[i].state)
+			return &call->slots[i];
+	for (int i = 0; i < AUTHZ_SLOTS; i++)
+		if (call->slots[i].call != identity)
+			return &call->slots[i];
+	return NULL;
+}
+
+/*
+ * One call meets several hooks, and a restart begins at the first again: an answer already used by
+ * this call must serve it once more, or it would be asked for ever.
+ */
+static __always_inline void revive_answers(struct call *call, __u64 identity)
+{
+	for (int i = 0; i < AUTHZ_SLOTS; i++)
+		if (call->slots[i].state == SLOT_USED && call->slots[i].call == identity)
+			call->slots[i].state = SLOT_ANSWERED;
+}

@@ -1,0 +1,95 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR MIT */
+/* Every map, and the two values the loader sets. */
+#pragma once
+
+/* An answer that the current system call of this task needs, or has. Bound to the operation by its
+ * digest and to the call by its registers. */
+struct slot {
+	__u64 digest[2];
+	__u64 call;		/* hash of the registers at entry: the same after a restart */
+	__u64 ticket;		/* 0: free */
+	__u64 deadline_ns;	/* asked: give up then. answered: forget then */
+	__u32 effect;		/* NONE: not answered */
+	__u32 state;
+};
+
+enum slot_state { SLOT_UNSENT = 1, SLOT_ASKED = 2, SLOT_ANSWERED = 3, SLOT_USED = 4 };
+
+/* What one thread's operation in progress needs; per task, so preemption cannot mix two. */
+struct call {
+	struct slot slots[AUTHZ_SLOTS];
+	struct authz_verdict_key key;
+	__u32 pad;
+	__u8 walk[AUTHZ_PATH_MAX + 256];	/* filled from its end */
+	struct authz_event event;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_TASK_STORAGE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, int);
+	__type(value, struct authz_task);
+} tasks SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_TASK_STORAGE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, int);
+	__type(value, struct call);
+} calls SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, AUTHZ_SESSIONS_MAX);
+	__type(key, __u32);
+	__type(value, struct authz_session);
+} sessions SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct authz_state);
+} state SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LPM_TRIE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 65536);
+	__type(key, struct authz_verdict_key);
+	__type(value, struct authz_verdict);
+} verdicts SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 16384);
+	__type(key, __u64);
+	__type(value, struct authz_answer);
+} answers SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, 4 * 1024 * 1024);
+} events SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, AUTHZ_COUNTERS);
+	__type(key, __u32);
+	__type(value, __u64);
+} counters SEC(".maps");
+
+/* Set by the loader. */
+const volatile __u64 digest_seed[2] = { 1, 2 };	/* random: nobody outside can aim for a collision */
+const volatile __u64 rename_lock_addr = 0;	/* of the kernel's seqlocks, from kallsyms */
+const volatile __u64 mount_lock_addr = 0;
+
+__u64 last_ticket = 0;
+
+static __always_inline void count(__u32 which)
+{
+	__u64 *n = bpf_map_lookup_elem(&counters, &which);
+
+	if (n)
+		(*n)++;
+}

@@ -1,0 +1,165 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR MIT */
+/* Fills the event of a call: who acts, on what object. What is put here is what gets decided. */
+#pragma once
+
+static __always_inline __u32 min_u32(__u32 a, __u32 b)
+{
+	return a < b ? a : b;
+}
+
+/* Number of the current system call. */
+static __always_inline __u32 syscall_number(void)
+{
+	struct pt_regs *regs = (struct pt_regs *)bpf_task_pt_regs(bpf_get_current_task_btf());
+
+	return (__u32)BPF_CORE_READ(regs, orig_ax);
+}
+
+static __always_inline bool_t compat_call(void)
+{
+	return !!(BPF_CORE_READ(bpf_get_current_task_btf(), thread_info.status) & TS_COMPAT);
+}
+
+/* The call of the current task, with a fresh event; NULL: no memory. */
+static __always_inline struct call *begin(struct authz_task *task, __u8 action)
+{
+	struct task_struct *current = bpf_get_current_task_btf();
+	struct call *call = bpf_task_storage_get(&calls, current, NULL, BPF_LOCAL_STORAGE_GET_F_CREATE);
+	struct authz_event *e;
+
+	if (!call)
+		return NULL;
+	e = &call->event;
+	__builtin_memset(e, 0, AUTHZ_EVENT_HEADER);
+	e->action = action;
+	e->session = task->session;
+	return call;
+}
+
+/* The rest of "who", needed only when an event is sent. */
+static __always_inline void describe_task(struct authz_event *e, struct authz_task *task)
+{
+	struct task_struct *current = bpf_get_current_task_btf();
+	__u64 id = bpf_get_current_pid_tgid(), user = bpf_get_current_uid_gid();
+
+	e->time_ns = bpf_ktime_get_ns();
+	e->domain = task->domain;
+	e->generation = task->generation;
+	e->tgid = id >> 32;
+	e->tid = (__u32)id;
+	e->uid = (__u32)user;
+	e->gid = user >> 32;
+	e->start_ns = BPF_CORE_READ(current, group_leader, start_boottime);
+	e->syscall = syscall_number();
+	if (compat_call())
+		e->flags |= AUTHZ_EVENT_COMPAT;
+	if (bpf_get_current_comm(e->comm, sizeof(e->comm)))
+		count(AUTHZ_CAUSE_READ);
+}
+
+static __always_inline void describe_inode(struct authz_event *e, struct inode *inode)
+{
+	__u32 type;
+
+	if (!inode) {
+		e->flags |= AUTHZ_EVENT_NEGATIVE;
+		return;
+	}
+	e->mode = BPF_CORE_READ(inode, i_mode);
+	e->nlink = BPF_CORE_READ(inode, i_nlink);
+	e->ino = BPF_CORE_READ(inode, i_ino);
+	e->size = BPF_CORE_READ(inode, i_size);
+	e->dev = BPF_CORE_READ(inode, i_sb, s_dev);
+	if (bpf_core_field_exists(struct inode___6_11, i_ctime_sec)) {
+		struct inode___6_11 *i = (void *)inode;
+
+		e->ctime_sec = BPF_CORE_READ(i, i_ctime_sec);
+		e->ctime_nsec = BPF_CORE_READ(i, i_ctime_nsec);
+	} else if (bpf_core_field_exists(struct inode___6_6, __i_ctime)) {
+		struct inode___6_6 *i = (void *)inode;
+
+		e->ctime_sec = BPF_CORE_READ(i, __i_ctime.tv_sec);
+		e->ctime_nsec = BPF_CORE_READ(i, __i_ctime.tv_nsec);
+	} else {
+		e->ctime_sec = BPF_CORE_READ(inode, i_ctime.tv_sec);
+		e->ctime_nsec = BPF_CORE_READ(inode, i_ctime.tv_nsec);
+	}
+	type = e->mode & S_IFMT;
+	if (type == S_IFDIR)
+		e->flags |= AUTHZ_EVENT_DIRECTORY;
+	if (type == S_IFREG && e->nlink > 1)
+		e->flags |= AUTHZ_EVENT_MULTILINK;
+	if (e->nlink == 0)
+		e->flags |= AUTHZ_EVENT_UNLINKED;
+}
+
+/* Appends the walked path (from `pos`) to the event's data; false: it could not be read. */
+static __always_inline bool_t put_path(struct call *call, __u32 pos, bool_t other)
+{
+	struct authz_event *e = &call->event;
+	__u32 at = 0, len;
+
+	if (pos >= AUTHZ_PATH_MAX)
+		return 0;
+	len = (AUTHZ_PATH_MAX - pos) & (AUTHZ_PATH_MAX - 1);
+	pos &= AUTHZ_PATH_MAX - 1;
+	if (other)
+		at = e->path_len & (AUTHZ_PATH_MAX - 1);
+	if (bpf_probe_read_kernel(&e->data[at], len, &call->walk[pos])) {
+		count(AUTHZ_CAUSE_READ);
+		return 0;
+	}
+	if (other)
+		e->other_len = len;
+	else
+		e->path_len = len;
+	return 1;
+}
+
+/* An object of an internal mount has no path: its file system type, and the name it was given. */
+static __always_inline void put_anonymous(struct authz_event *e, struct dentry *dentry)
+{
+	const char *type = BPF_CORE_READ(dentry, d_sb, s_type, name);
+	const unsigned char *name = BPF_CORE_READ(dentry, d_name.name);
+	long n = bpf_probe_read_kernel_str(e->data, 64, type);
+
+	e->object = AUTHZ_OBJ_ANON;
+	if (n < 1 || n > 64) {
+		e->object = AUTHZ_OBJ_BROKEN;
+		return;
+	}
+	e->path_len = n - 1;
+	n = bpf_probe_read_kernel_str(&e->data[(n - 1) & 63], 256, name);
+	e->other_len = n > 0 && n <= 256 ? n - 1 : 0;
+}
+
+/* The object at (mnt, dentry) is what will be decided. */
+static __noinline int put_object(struct call *call, struct vfsmount *mnt, struct dentry *dentry)
+{
+	struct authz_event *e = &call->event;
+	__u32 object = AUTHZ_OBJ_BROKEN, kind, pos;
+
+	describe_inode(e, BPF_CORE_READ(dentry, d_inode));
+	if (!BPF_CORE_READ(dentry, d_hash.pprev) && !(e->flags & AUTHZ_EVENT_NEGATIVE))
+		e->flags |= AUTHZ_EVENT_UNLINKED;
+	kind = mount_kind(mnt);
+	if (kind == AUTHZ_OBJ_ANON) {
+		put_anonymous(e, dentry);
+		return 0;
+	}
+	pos = walk_path(call, mnt, dentry, &object);
+	e->object = object == AUTHZ_OBJ_PATH ? kind : AUTHZ_OBJ_BROKEN;
+	if (e->object != AUTHZ_OBJ_BROKEN && !put_path(call, pos, 0))
+		e->object = AUTHZ_OBJ_BROKEN;
+	return 0;
+}
+
+/* The second name of a rename or link, as a fact beside the object. */
+static __noinline int put_other(struct call *call, struct vfsmount *mnt, struct dentry *dentry)
+{
+	__u32 object = AUTHZ_OBJ_BROKEN, pos = walk_path(call, mnt, dentry, &object);
+
+	if (object != AUTHZ_OBJ_PATH || mount_kind(mnt) != AUTHZ_OBJ_PATH || !put_path(call, pos, 1))
+		call->event.object = AUTHZ_OBJ_BROKEN;
+	return 0;
+}

@@ -1,0 +1,77 @@
+# Predicates on paths. In scope of every policy, since this is package authz too.
+package authz
+
+# under(path, directory): the directory itself or anything below it. `/prod` has `/prod` and `/prod/x`
+# under it, not `/production`. The second argument may be an array or a set of directories.
+under(path, directory) if {
+	is_string(directory)
+	below(path, directory)
+}
+
+under(path, directories) if {
+	not is_string(directories)
+
+	# One native scan settles the usual case, a path under none of them.
+	strings.any_prefix_match(concat("", [path, "/"]), directories)
+	under_any(path, directories)
+}
+
+# A short list is scanned; in a long one the few ancestors of the path are looked up.
+under_any(path, directories) if {
+	count(directories) <= 16
+	some directory in directories
+	below(path, directory)
+}
+
+under_any(path, directories) if {
+	count(directories) > 16
+	some ancestor in ancestors(path)
+	ancestor in directories
+}
+
+under_any(path, directories) if {
+	count(directories) > 16
+	some ancestor in ancestors(path)
+	concat("", [trim_right(ancestor, "/"), "/"]) in directories
+}
+
+# "/a/b" has the ancestors "/", "/a" and itself.
+ancestors(path) := {"/"} | {ancestor |
+	names := split(trim_right(path, "/"), "/")
+	some length in numbers.range(2, count(names))
+	length <= count(names)
+	ancestor := concat("/", array.slice(names, 0, length))
+} if {
+	startswith(path, "/")
+} else := {path}
+
+below(path, directory) if startswith(path, concat("", [trim_right(directory, "/"), "/"]))
+
+below(path, directory) if {
+	path == trim_right(directory, "/")
+	path != ""
+}
+
+# is(path, exact): equal, or a member of an array or set.
+is(path, exact) if {
+	is_string(exact)
+	path == exact
+}
+
+is(path, exact) if {
+	not is_string(exact)
+	path in exact
+}
+
+# glob(path, pattern): `*` and `?` stay within a name, `**` crosses names. The second argument may be an
+# array or a set of patterns.
+glob(path, pattern) if {
+	is_string(pattern)
+	glob.match(pattern, ["/"], path)
+}
+
+glob(path, patterns) if {
+	not is_string(patterns)
+	some pattern in patterns
+	glob.match(pattern, ["/"], path)
+}

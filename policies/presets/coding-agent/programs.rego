@@ -1,0 +1,37 @@
+# coding-agent, programs: any program but those that change who the agent is, and code that has no
+# file. Tools may be called; what a tool does to files and addresses is decided as that.
+package authz
+
+privileged_programs := {
+	"sudo", "su", "pkexec", "doas", "runuser", "passwd", "chsh", "chfn", "gpasswd", "newgrp", "chage",
+	"mount", "umount", "fusermount", "fusermount3", "newuidmap", "newgidmap", "at", "crontab",
+	"systemd-run", "machinectl", "nsenter", "unshare", "ssh-keysign", "dbus-daemon-launch-helper",
+	"polkit-agent-helper-1",
+}
+
+program := regex.replace(input.resource.id, "^.*/", "")
+
+deny contains {
+	"id": "coding-agent-privileged",
+	"reason": "This program acts with the rights of another user or outside the session.",
+	"advice": "Ask the user to run it.",
+} if {
+	executes
+	program in privileged_programs
+}
+
+escalate contains {
+	"id": "coding-agent-anonymous-code",
+	"reason": "The code to run has no file that could be judged.",
+	"advice": "Write the program to a file in the workspace and run that.",
+} if {
+	executes
+	startswith(input.resource.id, "anon:")
+}
+
+allow contains {"id": "coding-agent-exec"} if {
+	executes
+	startswith(input.resource.id, "/")
+}
+
+allow contains {"id": "coding-agent-tool"} if input.action.name == "tool.call"
