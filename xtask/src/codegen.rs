@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result, ensure};
 
-use crate::{project, run_program};
+use crate::{program, project};
 
 const HEADER: &str = "ebpf/include/authz_abi.h";
 const OUTPUT: &str = "agent/src/abi/raw.rs";
@@ -19,7 +19,10 @@ pub fn write() -> Result<()> {
 /// Fails unless the generated file is what would be generated now.
 pub fn check() -> Result<()> {
     let have = fs::read_to_string(output()).with_context(|| format!("cannot read {OUTPUT}"))?;
-    ensure!(have == generate()?, "{OUTPUT} is not what {HEADER} gives: run `cargo xtask codegen` and commit the result");
+    ensure!(
+        have == generate()?,
+        "{OUTPUT} is not what {HEADER} gives: run `cargo xtask codegen` and commit the result"
+    );
     Ok(())
 }
 
@@ -35,27 +38,21 @@ fn generate() -> Result<String> {
         .header(header.display().to_string())
         .clang_args(["-I", &root.join("ebpf/include").display().to_string()])
         .allowlist_file(r".*/authz_abi\.h")
-        // The kernel's names for integers become Rust's.
-        .blocklist_type("__[us](8|16|32|64)|__(le|be)(16|32|64)")
-        .raw_line("#![allow(missing_docs, non_camel_case_types, non_upper_case_globals, non_snake_case, dead_code)]")
-        .raw_line("#![allow(unsafe_code, unreachable_pub, clippy::all, clippy::pedantic, clippy::unwrap_used)]")
-        .raw_line(INTEGERS)
+        .raw_line(ALLOWED)
         .prepend_enum_name(false)
         .derive_default(true)
-        .derive_eq(true)
         .use_core()
         .disable_header_comment()
         .formatter(bindgen::Formatter::None)
         .generate()
         .with_context(|| format!("bindgen refused {HEADER}"))?;
-    let text = format!("//! Generated from `{HEADER}` by `cargo xtask codegen`; not to be edited.\n{bindings}");
+    let text =
+        format!("//! Generated from `{HEADER}` by `cargo xtask codegen`; not to be edited.\n{bindings}");
     format(&text)
 }
 
-const INTEGERS: &str = "
-type __u8 = u8; type __u16 = u16; type __u32 = u32; type __u64 = u64;
-type __s8 = i8; type __s16 = i16; type __s32 = i32; type __s64 = i64;
-type __be16 = u16; type __be32 = u32; type __be64 = u64; type __le16 = u16; type __le32 = u32; type __le64 = u64;";
+const ALLOWED: &str = r#"#![allow(missing_docs, non_camel_case_types, non_upper_case_globals, reason = "generated")]
+#![allow(clippy::undocumented_unsafe_blocks, clippy::multiple_unsafe_ops_per_block, reason = "generated")]"#;
 
 /// As `cargo fmt` wants it.
 fn format(text: &str) -> Result<String> {
@@ -63,6 +60,6 @@ fn format(text: &str) -> Result<String> {
     fs::create_dir_all(&dir)?;
     let file = dir.join("raw.rs");
     fs::write(&file, text)?;
-    run_program(std::process::Command::new("rustfmt").arg("--config-path").arg(project::root()).arg(&file))?;
+    program::run(std::process::Command::new("rustfmt").arg("--config-path").arg(project::root()).arg(&file))?;
     Ok(fs::read_to_string(&file)?)
 }

@@ -27,7 +27,9 @@ pub fn run(program: &str, args: &[String], place: Place, kernel: &str) -> Result
         Place::Auto => match takes_lsm_programs(&authz) {
             Ok(()) => true,
             Err(why) => {
-                eprintln!("xtask: this kernel does not do ({why:#}); using a virtual machine with kernel {kernel}");
+                eprintln!(
+                    "xtask: this kernel does not do ({why:#}); using a virtual machine with kernel {kernel}"
+                );
                 false
             }
         },

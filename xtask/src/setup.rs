@@ -5,7 +5,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail, ensure};
 
-use crate::project;
+use crate::{program, project};
 
 /// What shows that a package is there.
 enum Sign {
@@ -51,7 +51,8 @@ pub fn run() -> Result<()> {
             eprintln!("  {package:<18} {purpose}");
         }
         install(&missing.iter().map(|(package, ..)| *package).collect::<Vec<_>>())?;
-        let still: Vec<&str> = missing.iter().filter(|(_, sign, _)| !present(sign)).map(|(package, ..)| *package).collect();
+        let still: Vec<&str> =
+            missing.iter().filter(|(_, sign, _)| !present(sign)).map(|(package, ..)| *package).collect();
         ensure!(still.is_empty(), "installed, but without effect: {}", still.join(", "));
     }
     rust_components()?;
@@ -65,10 +66,10 @@ pub fn python_program() -> PathBuf {
 
 fn present(sign: &Sign) -> bool {
     match sign {
-        Program(name) => project::program(name).is_some(),
+        Program(name) => program::find(name).is_some(),
         File(path) => Path::new(path).exists(),
         // Inside the machine there is no loader yet.
-        StaticBusybox => project::program("busybox")
+        StaticBusybox => program::find("busybox")
             .and_then(|file| fs::read(file).ok())
             .is_some_and(|bytes| !bytes.windows(9).any(|window| window == b"/ld-linux")),
         VenvModule => python_folders().any(|dir| dir.join("ensurepip").exists()),
@@ -76,9 +77,12 @@ fn present(sign: &Sign) -> bool {
 }
 
 fn python_folders() -> impl Iterator<Item = PathBuf> {
-    fs::read_dir("/usr/lib").into_iter().flatten().flatten().map(|entry| entry.path()).filter(|dir| {
-        dir.file_name().is_some_and(|name| name.to_string_lossy().starts_with("python3."))
-    })
+    fs::read_dir("/usr/lib")
+        .into_iter()
+        .flatten()
+        .flatten()
+        .map(|entry| entry.path())
+        .filter(|dir| dir.file_name().is_some_and(|name| name.to_string_lossy().starts_with("python3.")))
 }
 
 fn install(packages: &[&str]) -> Result<()> {
@@ -86,14 +90,18 @@ fn install(packages: &[&str]) -> Result<()> {
     let apt = |args: &[&str]| -> Result<()> {
         let mut command = if root {
             Command::new("env")
-        } else if project::program("sudo").is_some() {
+        } else if program::find("sudo").is_some() {
             let mut sudo = Command::new("sudo");
             sudo.arg("env");
             sudo
         } else {
-            bail!("neither root nor sudo here; as root: apt-get install --no-install-recommends {}", packages.join(" "));
+            bail!(
+                "neither root nor sudo here; as root: apt-get install --no-install-recommends {}",
+                packages.join(" ")
+            );
         };
-        let status = command.args(["DEBIAN_FRONTEND=noninteractive", "apt-get", "-q", "-y"]).args(args).status();
+        let status =
+            command.args(["DEBIAN_FRONTEND=noninteractive", "apt-get", "-q", "-y"]).args(args).status();
         ensure!(status.context("cannot start apt-get")?.success(), "apt-get {} failed", args.join(" "));
         Ok(())
     };
@@ -103,7 +111,7 @@ fn install(packages: &[&str]) -> Result<()> {
 
 fn rust_components() -> Result<()> {
     for (component, program) in [("rustfmt", "cargo-fmt"), ("clippy", "cargo-clippy")] {
-        if project::program(program).is_none() {
+        if program::find(program).is_none() {
             eprintln!("xtask: installing with rustup: {component}");
             let status = Command::new("rustup").args(["component", "add", component]).status();
             let status = status.with_context(|| format!("{component} is missing and rustup too"))?;

@@ -23,7 +23,11 @@ impl Count {
         text.lines().rev().find_map(|line| {
             let mut parts = line.trim_end().split(", ");
             let mut number = |word: &str| parts.next()?.strip_suffix(word)?.parse().ok();
-            let count = Count { passed: number(" passed")?, failed: number(" failed")?, skipped: number(" skipped")? };
+            let count = Count {
+                passed: number(" passed")?,
+                failed: number(" failed")?,
+                skipped: number(" skipped")?,
+            };
             parts.next().is_none().then_some(count)
         })
     }

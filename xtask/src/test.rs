@@ -1,12 +1,12 @@
 //! `cargo xtask test`: every check of the project, and one closing line.
 use std::io::{BufRead, BufReader, Write};
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
 use crate::suite::{self, Count, Tee};
-use crate::{codegen, kernels, project, setup, vm};
+use crate::{codegen, kernels, program, setup, vm};
 
 /// How long a suite may take in one machine.
 const SUITE_LIMIT: Duration = Duration::from_secs(3600);
@@ -22,13 +22,19 @@ pub fn run(only: &[String], kernels: &[String]) -> Result<bool> {
     let mut report = Report::default();
     for step in STEPS.into_iter().filter(|step| only.is_empty() || only.iter().any(|name| name == step)) {
         match step {
-            "setup" => report.step("setup", || setup::run().map(|()| Count { passed: 1, ..Count::default() })),
+            "setup" => {
+                report.step("setup", || setup::run().map(|()| Count { passed: 1, ..Count::default() }))
+            }
             "fmt" => report.step("fmt", || cargo(&["fmt", "--all", "--check"])),
             "clippy" => {
-                report.step("clippy", || cargo(&["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]));
+                report.step("clippy", || {
+                    cargo(&["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"])
+                });
             }
             "unit" => report.step("unit", cargo_test),
-            "codegen" => report.step("codegen", || codegen::check().map(|()| Count { passed: 1, ..Count::default() })),
+            "codegen" => {
+                report.step("codegen", || codegen::check().map(|()| Count { passed: 1, ..Count::default() }))
+            }
             _ => machines(&mut report, kernels)?,
         }
     }
@@ -36,8 +42,11 @@ pub fn run(only: &[String], kernels: &[String]) -> Result<bool> {
 }
 
 fn machines(report: &mut Report, names: &[String]) -> Result<()> {
-    let names: Vec<String> =
-        if names.is_empty() { kernels::entries()?.into_iter().map(|entry| entry.name).collect() } else { names.to_vec() };
+    let names: Vec<String> = if names.is_empty() {
+        kernels::entries()?.into_iter().map(|entry| entry.name).collect()
+    } else {
+        names.to_vec()
+    };
     for name in names {
         report.step(&format!("vm on kernel {name}"), || {
             let mut request = suite::request("tests/vm/run", &[], &name, vm::build_authz()?)?;
@@ -87,7 +96,9 @@ impl Report {
         }
         self.total += count;
         let Count { passed, failed, skipped } = count;
-        self.lines.push(format!("{name}: {passed} passed, {failed} failed, {skipped} skipped, {seconds} s: {verdict}"));
+        self.lines.push(format!(
+            "{name}: {passed} passed, {failed} failed, {skipped} skipped, {seconds} s: {verdict}"
+        ));
     }
 
     /// Prints the lines of all steps and the total; true if something passed and nothing failed.
@@ -105,15 +116,9 @@ impl Report {
     }
 }
 
-fn cargo_command() -> Command {
-    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    command.current_dir(project::root());
-    command
-}
-
 /// One check by cargo counts as one case.
 fn cargo(args: &[&str]) -> Result<Count> {
-    let status = cargo_command().args(args).status().context("cannot start cargo")?;
+    let status = program::cargo().args(args).status().context("cannot start cargo")?;
     if !status.success() {
         bail!("cargo {} failed ({status})", args.join(" "));
     }
@@ -122,7 +127,7 @@ fn cargo(args: &[&str]) -> Result<Count> {
 
 /// `cargo test`, its closing lines summed up.
 fn cargo_test() -> Result<Count> {
-    let mut child = cargo_command()
+    let mut child = program::cargo()
         .args(["test", "--workspace", "--no-fail-fast"])
         .stdout(Stdio::piped())
         .spawn()

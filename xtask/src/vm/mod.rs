@@ -123,9 +123,8 @@ pub fn run(
 
 /// Builds the `authz` binary and returns its path.
 pub fn build_authz() -> Result<PathBuf> {
-    let status = std::process::Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
+    let status = crate::program::cargo()
         .args(["build", "--quiet", "--package", "authz", "--bin", "authz"])
-        .current_dir(crate::project::root())
         .status()
         .context("cannot start cargo")?;
     anyhow::ensure!(status.success(), "authz does not build");

@@ -50,7 +50,9 @@ pub(super) fn run_once(
             match done.join() {
                 Ok(Ok(())) => {}
                 Ok(Err(error)) => {
-                    return Err(Failure::Host(anyhow::Error::new(error).context("cannot pass the output on")));
+                    return Err(Failure::Host(
+                        anyhow::Error::new(error).context("cannot pass the output on"),
+                    ));
                 }
                 Err(panic) => std::panic::resume_unwind(panic),
             }
