@@ -1,2 +1,13 @@
-//! authz.
-fn main() {}
+//! The `authz` command: daemon and client are subcommands.
+
+fn main() -> std::process::ExitCode {
+    tracing_subscriber::fmt()
+        .with_env_filter(
+            tracing_subscriber::EnvFilter::try_from_env("AUTHZ_LOG").unwrap_or_else(|_| "warn".into()),
+        )
+        .with_writer(std::io::stderr)
+        .without_time()
+        .with_target(false)
+        .init();
+    authz::cli::run()
+}

@@ -2,7 +2,8 @@
 package authz
 
 # under(path, directory): the directory itself or anything below it. `/prod` has `/prod` and `/prod/x`
-# under it, not `/production`. The second argument may be an array or a set of directories.
+# under it, not `/production`; `/` has every absolute path; an empty directory has nothing. The second
+# argument may be an array or a set of directories, each with or without a `/` at its end.
 under(path, directory) if {
 	is_string(directory)
 	below(path, directory)
@@ -32,24 +33,29 @@ under_any(path, directories) if {
 under_any(path, directories) if {
 	count(directories) > 16
 	some ancestor in ancestors(path)
-	concat("", [trim_right(ancestor, "/"), "/"]) in directories
+	concat("", [trim_suffix(ancestor, "/"), "/"]) in directories
 }
 
 # "/a/b" has the ancestors "/", "/a" and itself.
 ancestors(path) := {"/"} | {ancestor |
 	names := split(trim_right(path, "/"), "/")
-	some length in numbers.range(2, count(names))
-	length <= count(names)
+	some length in numbers.range(1, count(names))
+	length > 1
 	ancestor := concat("/", array.slice(names, 0, length))
 } if {
 	startswith(path, "/")
-} else := {path}
-
-below(path, directory) if startswith(path, concat("", [trim_right(directory, "/"), "/"]))
+} else := {path} if {
+	path != ""
+}
 
 below(path, directory) if {
-	path == trim_right(directory, "/")
+	directory != ""
+	startswith(path, concat("", [trim_suffix(directory, "/"), "/"]))
+}
+
+below(path, directory) if {
 	path != ""
+	path == trim_suffix(directory, "/")
 }
 
 # is(path, exact): equal, or a member of an array or set.

@@ -1,7 +1,7 @@
 //! The eBPF LSM back end: loads and pins the programs, and is the only one that touches their maps.
 
 use std::collections::HashMap as StdHashMap;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
 
 use aya::maps::lpm_trie::Key;
@@ -143,6 +143,7 @@ pub struct BpfLsm {
     counters: PerCpuArray<MapData, u64>,
     ring: RingBuf<MapData>,
     missing: Vec<&'static Hook>,
+    hits_seen: StdHashMap<u64, u64>,
     // Held only so that it is dropped last.
     _ebpf: Ebpf,
 }
@@ -178,6 +179,7 @@ impl BpfLsm {
             counters: PerCpuArray::try_from(take("counters")?).map_err(map_error("counters"))?,
             ring: RingBuf::try_from(take("events")?).map_err(map_error("events"))?,
             missing: Vec::new(),
+            hits_seen: StdHashMap::new(),
             _ebpf: ebpf,
         };
         lsm.heartbeat(crate::clock::monotonic_ns())?;
@@ -264,11 +266,6 @@ impl BpfLsm {
         Some(abi::event_from_bytes(&item).ok_or(item.len()))
     }
 
-    /// Readable when the ring buffer has records.
-    pub fn ring_fd(&self) -> RawFd {
-        self.ring.as_raw_fd()
-    }
-
     /// Answers a held operation.
     pub fn answer(&mut self, ticket: u64, answer: authz_answer) -> Result<(), Error> {
         self.answers.insert(ticket, answer, 0).map_err(map_error("answers"))
@@ -287,17 +284,34 @@ impl BpfLsm {
         self.verdicts.insert(&Key::new(bits, key), verdict, 0).map_err(map_error("verdicts"))
     }
 
-    /// Every remembered verdict with its hits.
-    pub fn verdicts(&self) -> impl Iterator<Item = (Key<VerdictKey>, authz_verdict)> + '_ {
-        self.verdicts.iter().filter_map(Result::ok)
+    /// How often each remembered verdict was used since the last call, by evaluation.
+    pub fn take_hits(&mut self) -> Vec<(u64, u64)> {
+        let mut new = Vec::new();
+        for (_, verdict) in self.verdicts.iter().flatten() {
+            let seen = self.hits_seen.entry(verdict.evaluation).or_default();
+            let hits = verdict.hits.saturating_sub(*seen);
+            if hits > 0 {
+                *seen = verdict.hits;
+                new.push((verdict.evaluation, hits));
+            }
+        }
+        new
     }
 
-    /// Forgets one.
-    pub fn forget(&mut self, key: &Key<VerdictKey>) -> Result<(), Error> {
-        match self.verdicts.remove(key) {
-            Ok(()) | Err(MapError::KeyNotFound) => Ok(()),
-            Err(error) => Err(map_error("verdicts")(error)),
-        }
+    /// The flags the session was published with.
+    pub fn session_flags(&self, index: u32) -> Result<u32, Error> {
+        Ok(self.sessions.get(&index, 0).map_err(map_error("sessions"))?.flags)
+    }
+
+    /// How many of `processes` are labelled by the programs pinned in `folder`.
+    pub fn tasks_of_pins(folder: &Path, processes: impl Iterator<Item = i32>) -> Result<usize, Error> {
+        let tasks = MapData::from_pin(folder.join("tasks")).map_err(map_error("tasks"))?;
+        let labelled = |pid: &i32| {
+            let label = crate::sys::peer::pidfd_open(*pid)
+                .and_then(|pidfd| bpf_map::task_storage_get::<authz_task>(tasks.fd().as_fd(), pidfd.as_fd()));
+            matches!(label, Ok(Some(_)))
+        };
+        Ok(processes.filter(labelled).count())
     }
 
     /// The counters, summed over processors, by `authz_cause` and `AUTHZ_COUNT_*`.

@@ -25,6 +25,8 @@ pub(super) enum Target {
     Data(Vec<String>),
     /// A built-in function.
     Function(String),
+    /// A value that `input.action.name` is compared with.
+    Action(String),
 }
 
 /// A reference and its place.
@@ -37,19 +39,17 @@ pub(super) struct Reference {
 /// All rules of a policy.
 pub(super) struct Program {
     rules: BTreeMap<RuleName, Vec<(Ref<Module>, Ref<Rule>)>>,
-    packages: BTreeSet<String>,
 }
 
 impl Program {
     pub(super) fn new(modules: &[Ref<Module>]) -> Self {
-        let mut program = Self { rules: BTreeMap::new(), packages: BTreeSet::new() };
+        let mut program = Self { rules: BTreeMap::new() };
         for module in modules {
             let package = package(module);
             for rule in &module.policy {
                 let name = (package.clone(), rule_name(rule));
                 program.rules.entry(name).or_default().push((module.clone(), rule.clone()));
             }
-            program.packages.insert(package);
         }
         program
     }
@@ -58,12 +58,23 @@ impl Program {
         self.rules.iter().flat_map(|(name, rules)| rules.iter().map(move |(_, rule)| (name, rule)))
     }
 
-    pub(super) fn names(&self) -> impl Iterator<Item = &RuleName> {
-        self.rules.keys()
+    /// The rules that the decision depends on.
+    pub(super) fn reachable(&self) -> BTreeSet<RuleName> {
+        let entry: RuleName = (PACKAGE.to_owned(), "decision".to_owned());
+        let mut seen = BTreeSet::from([entry.clone()]);
+        let mut queue = vec![entry];
+        while let Some(name) = queue.pop() {
+            queue.extend(self.uses(&name).into_iter().filter(|rule| seen.insert(rule.clone())));
+        }
+        seen
     }
 
-    pub(super) fn is_package(&self, name: &str) -> bool {
-        self.packages.contains(name)
+    /// The rules that a rule refers to.
+    pub(super) fn uses(&self, name: &RuleName) -> BTreeSet<RuleName> {
+        let targets = self.references(name).into_iter().map(|reference| reference.target);
+        let paths =
+            targets.filter_map(|target| if let Target::Data(path) = target { Some(path) } else { None });
+        paths.flat_map(|path| self.resolve(&path)).collect()
     }
 
     /// Everything the rules of a name refer to.
@@ -98,6 +109,19 @@ pub(super) fn location(span: &Span) -> Location {
     Location { file: span.source.file().clone(), line: span.line, column: span.col }
 }
 
+/// Where an expression begins. The engine places a string behind its quote, and a reference at its last
+/// link.
+pub(super) fn place(expr: &Expr) -> Location {
+    let at = location(expr.span());
+    match expr {
+        Expr::RefDot { refr, .. } | Expr::RefBrack { refr, .. } => place(refr),
+        Expr::String { .. } | Expr::RawString { .. } => {
+            Location { column: at.column.saturating_sub(1), ..at }
+        }
+        _ => at,
+    }
+}
+
 /// The name of a rule: the first of its head's reference.
 pub(super) fn rule_name(rule: &Rule) -> String {
     let reference = match rule {
@@ -109,7 +133,7 @@ pub(super) fn rule_name(rule: &Rule) -> String {
     chain(reference).map(|(name, ..)| name).unwrap_or_default()
 }
 
-fn package(module: &Module) -> String {
+pub(super) fn package(module: &Module) -> String {
     match chain(&module.package.refr) {
         Some((name, path, ..)) => [vec![name], path].concat().join("."),
         None => String::new(),
@@ -295,17 +319,37 @@ impl Walk<'_> {
             Expr::ObjectCompr { key, value, query, .. } => self.query(query, BTreeSet::new(), &[key, value]),
             Expr::Call { fcn, params, .. } => self.call(fcn, params),
             Expr::UnaryExpr { expr, .. } => self.expr(expr),
-            Expr::BinExpr { lhs, rhs, .. }
-            | Expr::BoolExpr { lhs, rhs, .. }
-            | Expr::ArithExpr { lhs, rhs, .. }
-            | Expr::AssignExpr { lhs, rhs, .. } => {
+            Expr::BoolExpr { lhs, rhs, .. } | Expr::AssignExpr { lhs, rhs, .. } => {
+                self.compare(lhs, rhs);
+                self.compare(rhs, lhs);
+                self.expr(lhs);
+                self.expr(rhs);
+            }
+            Expr::BinExpr { lhs, rhs, .. } | Expr::ArithExpr { lhs, rhs, .. } => {
                 self.expr(lhs);
                 self.expr(rhs);
             }
             Expr::Membership { key, value, collection, .. } => {
+                self.compare(value, collection);
                 key.iter().for_each(|key| self.expr(key));
                 self.expr(value);
                 self.expr(collection);
+            }
+        }
+    }
+
+    /// Notes what the name of the action is compared with.
+    fn compare(&mut self, field: &Expr, other: &Expr) {
+        if self.target(field, &[]) != Some(Target::Input(vec!["action".into(), "name".into()])) {
+            return;
+        }
+        let literals = match other {
+            Expr::Set { items, .. } | Expr::Array { items, .. } => items.iter().map(AsRef::as_ref).collect(),
+            one => vec![one],
+        };
+        for literal_expr in literals {
+            if let Some(name) = literal(literal_expr) {
+                self.add(Target::Action(name), literal_expr);
             }
         }
     }
@@ -325,8 +369,8 @@ impl Walk<'_> {
             _ => arguments.iter().for_each(|argument| self.expr(argument)),
         }
         match self.target(function, &[]) {
-            Some(target @ Target::Data(_)) => self.add(target, function.span()),
-            _ => self.add(Target::Function(name.unwrap_or_default()), function.span()),
+            Some(target @ Target::Data(_)) => self.add(target, function),
+            _ => self.add(Target::Function(name.unwrap_or_default()), function),
         }
     }
 
@@ -344,7 +388,7 @@ impl Walk<'_> {
             },
         }
         if let Some(target) = self.target(expr, more) {
-            self.add(target, expr.span());
+            self.add(target, expr);
         }
     }
 
@@ -370,8 +414,8 @@ impl Walk<'_> {
         }
     }
 
-    fn add(&mut self, target: Target, span: &Span) {
-        self.found.push(Reference { target, at: location(span) });
+    fn add(&mut self, target: Target, expr: &Expr) {
+        self.found.push(Reference { target, at: place(expr) });
     }
 }
 

@@ -17,6 +17,9 @@ const DATA: &str = "data.json";
 /// Keys of `data.authz` that only the daemon gives.
 const RESERVED: &[&str] = &["protected"];
 
+/// What data must not pretend to be.
+const RULES: &[&str] = &["decision", "deny", "escalate", "compute", "allow"];
+
 /// Where policy comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum PolicySource {
@@ -120,11 +123,14 @@ impl Bundle {
     /// The policy digest: SHA-256, in hexadecimal, over the lines `SHA-256 two spaces PATH` of all
     /// files in the order of their paths. `sha256sum` over the sorted files prints these lines.
     pub fn digest(&self) -> String {
-        let mut lines = String::new();
-        for (path, text) in self.files() {
-            lines.push_str(&format!("{}  {path}\n", sha256(text.as_bytes())));
-        }
+        let lines: String =
+            self.digests().iter().map(|(path, sha256)| format!("{sha256}  {path}\n")).collect();
         sha256(lines.as_bytes())
+    }
+
+    /// The SHA-256 of every file by its path, in hexadecimal.
+    pub fn digests(&self) -> BTreeMap<String, String> {
+        self.files().into_iter().map(|(path, text)| (path, sha256(text.as_bytes()))).collect()
     }
 
     fn data_text(&self) -> String {
@@ -206,6 +212,7 @@ impl Builder {
             }
             Some("json") => {
                 let data = parse_data(&origin, &text)?;
+                check_keys(&origin, &data)?;
                 merge(&mut self.data, data, &origin, "data")
             }
             _ => Err(unsuitable("neither .rego nor .json; name a policy or a data file")),
@@ -276,15 +283,24 @@ fn parse_data(origin: &str, text: &str) -> Result<Map<String, Value>, PolicyErro
         let message = "a data file holds one JSON object; put the value under a key".to_owned();
         return Err(PolicyError::Data { at: at(1, 1), message });
     };
-    let taken = RESERVED.iter().find(|key| data.get("authz").is_some_and(|authz| authz.get(**key).is_some()));
-    match taken {
-        // A stored bundle holds what the daemon gave.
-        Some(key) if origin != DATA => Err(PolicyError::Data {
-            at: at(1, 1),
-            message: format!("authz.{key} is given by the daemon; remove it, and write deny rules instead"),
-        }),
-        _ => Ok(data),
+    Ok(data)
+}
+
+/// Refuses data that a policy must not give: what the daemon gives, and what would change the rules.
+fn check_keys(origin: &str, data: &Map<String, Value>) -> Result<(), PolicyError> {
+    let authz = data.get("authz").and_then(Value::as_object);
+    for key in authz.into_iter().flat_map(Map::keys) {
+        let message = if RULES.contains(&key.as_str()) {
+            format!("authz.{key} is a rule of authz; give the data another name")
+        } else if RESERVED.contains(&key.as_str()) {
+            format!("authz.{key} is given by the daemon; remove it, and write deny rules instead")
+        } else {
+            continue;
+        };
+        let at = Location { file: origin.to_owned(), line: 1, column: 1 };
+        return Err(PolicyError::Data { at, message });
     }
+    Ok(())
 }
 
 fn line_number(number: usize) -> u32 {
@@ -340,3 +356,6 @@ fn check_default(data: &Map<String, Value>) -> Result<(), PolicyError> {
         }),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -73,6 +73,10 @@ impl Engine {
         if !findings.is_empty() {
             return Err(PolicyError::Lint(findings));
         }
+        // The rest of what can be wrong, such as a variable that nothing binds.
+        engine
+            .compile_with_entrypoint(&ENTRY.into())
+            .map_err(|error| lint::unbound(&program, PolicyError::from_engine(&error)))?;
         let policy = Policy { digest: bundle.digest(), reads: Reads::of(&program), pristine: engine.clone() };
         Ok(Self { engine, policy: Arc::new(policy) })
     }
@@ -199,28 +203,4 @@ fn exact(value: &Value, path: &mut Vec<String>) -> Result<(), String> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::policy::bundle::{Generated, PolicySource};
-    use crate::policy::decision::Effect;
-    use serde_json::json;
-
-    fn preset(name: &str) -> Engine {
-        let generated = Generated { protected: vec!["/run/authz".into()], workspace: vec!["/work".into()] };
-        Engine::load(&Bundle::load(&[PolicySource::Preset(name.into())], &generated).unwrap()).unwrap()
-    }
-
-    fn input(action: &str, id: &str) -> Value {
-        json!({"action": {"name": action}, "resource": {"id": id}})
-    }
-
-    #[test]
-    fn presets_decide_and_name_the_rule() {
-        let evaluation = preset("prod-readonly").decide_value(&input("file.write", "/prod/x"));
-        assert_eq!(evaluation.cause, None);
-        assert_eq!(evaluation.decision.effect, Effect::Deny);
-        assert_eq!(evaluation.decision.rules[0].id, "prod-readonly");
-        let evaluation = preset("coding-agent").decide_value(&input("file.write", "/work/x"));
-        assert_eq!((evaluation.cause, evaluation.decision.effect), (None, Effect::Allow));
-    }
-}
+mod tests;

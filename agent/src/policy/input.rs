@@ -1,6 +1,8 @@
 //! What a policy decides about: the input document, version 1, shaped as the AuthZEN Authorization
 //! API 1.0. `policies/input.schema.json` is generated from these types.
 
+use std::net::SocketAddr;
+
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -158,6 +160,21 @@ impl Subject {
     pub fn agent(id: &str, properties: SubjectProperties) -> Self {
         Self { kind: "agent".into(), id: id.into(), properties }
     }
+}
+
+/// The facts that an address such as `tcp://1.2.3.4:443` or `udp://[::1]:53` names, for
+/// `input.resource.properties`; none for any other resource.
+pub fn address_properties(id: &str) -> Map<String, Value> {
+    let mut properties = Map::new();
+    if let Some((protocol, address)) = id.split_once("://")
+        && let Ok(address) = address.parse::<SocketAddr>()
+    {
+        properties.insert("protocol".into(), protocol.into());
+        properties.insert("ip".into(), address.ip().to_string().into());
+        properties.insert("port".into(), address.port().into());
+        properties.insert("family".into(), if address.is_ipv4() { "inet" } else { "inet6" }.into());
+    }
+    properties
 }
 
 fn action_schema(_: &mut SchemaGenerator) -> Schema {

@@ -4,6 +4,7 @@
 //! [`engine`], which turns an [`input`] into a [`decision`]. [`reads`] says which fields of the input
 //! the policy looks at, and [`region`] how far a decision may be remembered because of it.
 
+pub mod archive;
 mod ast;
 mod builtins;
 pub mod bundle;

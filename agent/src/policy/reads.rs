@@ -1,9 +1,9 @@
 //! Which fields of the input a policy looks at: found by walking the rules from the entry point. What
 //! the policy does not look at cannot change the decision.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 
-use super::ast::{PACKAGE, Program, RuleName, Target};
+use super::ast::{Program, Target};
 use super::builtins::NONDETERMINISTIC;
 use super::error::Location;
 
@@ -20,27 +20,15 @@ pub struct Reads {
 impl Reads {
     pub(super) fn of(program: &Program) -> Self {
         let mut reads = Self::default();
-        let entry: RuleName = (PACKAGE.to_owned(), "decision".to_owned());
-        let mut seen = BTreeSet::from([entry.clone()]);
-        let mut queue = VecDeque::from([entry]);
-        while let Some(name) = queue.pop_front() {
-            for reference in program.references(&name) {
-                match reference.target {
-                    Target::Input(field) => {
-                        reads.fields.entry(field).or_default().insert(reference.at);
-                    }
-                    Target::Data(path) => {
-                        for rule in program.resolve(&path) {
-                            if seen.insert(rule.clone()) {
-                                queue.push_back(rule);
-                            }
-                        }
-                    }
-                    Target::Function(name) if NONDETERMINISTIC.contains(&name.as_str()) => {
-                        reads.time_or_chance.insert(reference.at);
-                    }
-                    Target::Function(_) => {}
+        for reference in program.reachable().iter().flat_map(|rule| program.references(rule)) {
+            match reference.target {
+                Target::Input(field) => {
+                    reads.fields.entry(field).or_default().insert(reference.at);
                 }
+                Target::Function(name) if NONDETERMINISTIC.contains(&name.as_str()) => {
+                    reads.time_or_chance.insert(reference.at);
+                }
+                Target::Data(_) | Target::Function(_) | Target::Action(_) => {}
             }
         }
         reads
@@ -69,11 +57,10 @@ impl Reads {
         self.time_or_chance.iter()
     }
 
-    /// Where the policy looks at a field, at something in it, or at something that it is in.
+    /// Where the policy looks at a field that [`Reads::paths`] names.
     pub fn places(&self, path: &str) -> BTreeSet<&Location> {
-        let alike =
-            |field: &Field| field.iter().map(String::as_str).zip(path.split('.')).all(|(a, b)| a == b);
-        self.fields.iter().filter(|(field, _)| alike(field)).flat_map(|(_, places)| places).collect()
+        let named = self.fields.iter().filter(|(field, _)| dotted(field) == path);
+        named.flat_map(|(_, places)| places).collect()
     }
 
     /// The fields without those within another one.

@@ -87,7 +87,7 @@ pub fn domain_key(reads: &Reads, input: &Input) -> Option<DomainKey> {
     for field in reads.widest() {
         match part(field) {
             Part::Key => {}
-            // The role of a resource that has none cannot differ.
+            // What no operation of this action has cannot differ.
             Part::Event if constant(field, &input) => {}
             Part::Event => return None,
             Part::Domain => {
@@ -100,11 +100,27 @@ pub fn domain_key(reads: &Reads, input: &Input) -> Option<DomainKey> {
     serde_json_canonicalizer::to_vec(&values).ok().map(DomainKey)
 }
 
-/// The role belongs to an operation of two names or an exec; elsewhere there is none, whatever happens.
+/// Facts that only some actions have. For every other action they are absent, whatever happens.
+const FACTS: &[(&str, &[&str])] = &[
+    ("role", &["file.rename", "file.link", "process.exec"]),
+    ("target", &["file.rename", "file.link"]),
+    ("sha256", &["process.exec"]),
+    ("argv", &["process.exec"]),
+    ("interpreter", &["process.exec"]),
+    ("names", &["net.connect", "net.bind"]),
+    ("arguments", &["tool.call"]),
+    ("annotations", &["tool.call"]),
+];
+
+/// Whether operations of this action never have the field.
 fn constant(field: &Field, input: &Value) -> bool {
-    let role = field.iter().map(String::as_str).eq(["resource", "properties", "role"]);
     let action = input.pointer("/action/name").and_then(Value::as_str).unwrap_or_default();
-    role && !matches!(action, "file.rename" | "file.link" | "process.exec")
+    match field.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        ["resource", "properties", fact, ..] => {
+            FACTS.iter().any(|(known, actions)| *known == fact && !actions.contains(&action))
+        }
+        _ => false,
+    }
 }
 
 /// How far the decision about this input may be remembered.
@@ -138,6 +154,16 @@ pub fn remember(reads: &Reads, input: &Input, evaluation: &Evaluation) -> Rememb
     }
 }
 
+/// The fields that keep every decision, or those about operations that have them, from being remembered.
+pub fn obstacles(reads: &Reads) -> Vec<String> {
+    reads.widest().filter(|field| matches!(part(field), Part::Event)).map(|field| dotted(field)).collect()
+}
+
+/// The fields that a domain stands for: decisions are remembered for each combination of their values.
+pub fn domain_fields(reads: &Reads) -> Vec<String> {
+    reads.widest().filter(|field| matches!(part(field), Part::Domain)).map(|field| dotted(field)).collect()
+}
+
 /// The field that keeps decisions about inputs like this one from being remembered.
 fn blocking(reads: &Reads, input: &Input) -> Option<String> {
     let input = input.to_value();
@@ -146,3 +172,6 @@ fn blocking(reads: &Reads, input: &Input) -> Option<String> {
         .find(|field| matches!(part(field), Part::Event) && !constant(field, &input))
         .map(|field| dotted(field))
 }
+
+#[cfg(test)]
+mod tests;

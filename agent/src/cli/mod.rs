@@ -1,0 +1,119 @@
+//! The command line.
+
+mod answer;
+mod exec;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use clap::{CommandFactory, Parser, Subcommand};
+
+use crate::daemon;
+
+/// Where ledgers and policy bundles are kept unless told otherwise.
+pub const STATE: &str = "/var/lib/authz";
+
+/// authz binds the execution of AI agents to policy.
+#[derive(Debug, Parser)]
+#[command(name = "authz", version, max_term_width = 100, after_help = "Examples:
+  authz exec --policy preset:prod-readonly -- bash
+  authz exec --policy preset:coding-agent --policy ./mine.rego -- claude
+  authz pending --watch
+  authz approve 3f9a2c1d --for 10m
+  authz ledger list --effect deny")]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run a command under policy
+    Exec(exec::Exec),
+    /// List the operations that wait for an answer
+    Pending(answer::Pending),
+    /// Let an operation that waits go through
+    Approve(answer::Approve),
+    /// Refuse an operation that waits
+    Deny(answer::Deny),
+    /// List the live sessions
+    Sessions(answer::SessionsCommand),
+    /// Switch a live session between enforce and observe
+    Mode(answer::ModeCommand),
+    /// The service that decides
+    #[command(hide = true)]
+    Daemon(DaemonCommand),
+    /// Print completions for a shell
+    Completions {
+        /// Which
+        shell: clap_complete::Shell,
+    },
+    /// Write the man pages
+    Man {
+        /// Into which folder
+        folder: PathBuf,
+    },
+}
+
+#[derive(Debug, clap::Args)]
+struct DaemonCommand {
+    /// End with the last session
+    #[arg(long)]
+    embedded: bool,
+    /// Name of the instance
+    #[arg(long)]
+    instance: String,
+    /// Folder of ledgers and bundles
+    #[arg(long, default_value = STATE)]
+    state: PathBuf,
+}
+
+/// Runs the command line; the status is the process's.
+pub fn run() -> ExitCode {
+    let cli = Cli::parse();
+    let failed = if matches!(cli.command, Command::Exec(_)) { exec::FAILED } else { 1 };
+    let result = match cli.command {
+        Command::Exec(exec) => exec.run(),
+        Command::Pending(pending) => pending.run(),
+        Command::Approve(approve) => approve.run(),
+        Command::Deny(deny) => deny.run(),
+        Command::Sessions(sessions) => sessions.run(),
+        Command::Mode(mode) => mode.run(),
+        Command::Daemon(command) => command.run(),
+        Command::Completions { shell } => {
+            clap_complete::generate(shell, &mut Cli::command(), "authz", &mut std::io::stdout());
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Man { folder } => man(&folder),
+    };
+    result.unwrap_or_else(|error| {
+        eprintln!("authz: {error:#}");
+        ExitCode::from(failed)
+    })
+}
+
+impl DaemonCommand {
+    fn run(self) -> anyhow::Result<ExitCode> {
+        // Away from the terminal: its signals are for the agent.
+        if let Err(error) = nix::unistd::setsid() {
+            tracing::debug!(%error, "setsid");
+        }
+        let options =
+            daemon::Options { state: self.state, instance: self.instance, embedded: self.embedded };
+        daemon::run(options, |socket| {
+            use std::io::Write;
+            let mut out = std::io::stdout();
+            writeln!(out, "{}", serde_json::json!({ "socket": socket }))?;
+            Ok(out.flush()?)
+        })?;
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+fn man(folder: &std::path::Path) -> anyhow::Result<ExitCode> {
+    std::fs::create_dir_all(folder)
+        .and_then(|()| clap_mangen::generate_to(Cli::command(), folder))
+        .with_context(|| format!("cannot write man pages into {}", folder.display()))?;
+    Ok(ExitCode::SUCCESS)
+}

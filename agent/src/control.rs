@@ -1,0 +1,233 @@
+//! The control socket: how `authz exec`, `pending`, `approve` and `deny` speak with a daemon. One JSON
+//! object a line, a request and then its response.
+//!
+//! No process inside any session may speak here. The eBPF programs refuse its connection, since the
+//! socket lies in a protected folder; and a peer that has a label is turned away by the daemon, which
+//! holds in observe mode too.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::oneshot;
+use uuid::Uuid;
+
+use crate::event::Mode;
+use crate::hold::PendingView;
+use crate::session::{Call, Stats};
+use crate::sys::peer::{Peer, peer_of};
+
+/// Folder of the sockets; one folder a daemon.
+pub const RUN_ROOT: &str = "/run/authz";
+
+/// The longest request, in bytes.
+const LINE_MAX: u64 = 1 << 20;
+
+/// What a session is started with.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct StartSession {
+    /// The agent's name.
+    pub name: String,
+    /// Whether decisions bind.
+    pub mode: Mode,
+    /// Folders, files, `preset:NAME`; absolute.
+    pub policy: Vec<String>,
+    /// Folders the agent works in.
+    pub workspace: Vec<String>,
+    /// How long a human has, milliseconds.
+    pub hold_timeout_ms: u64,
+    /// Who may answer, besides root.
+    pub owner: u32,
+    /// The first process, which waits to be labelled.
+    pub pid: i32,
+    /// Record each remembered allow.
+    pub audit_each: bool,
+}
+
+/// A request.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(tag = "op", rename_all = "snake_case")]
+pub enum Request {
+    /// Puts a waiting process into a new session.
+    StartSession(StartSession),
+    /// The first process has ended: give the summary.
+    EndSession {
+        /// Which.
+        session: Uuid,
+    },
+    /// What waits for a human?
+    Pending,
+    /// A human's answer.
+    Answer {
+        /// The id, or its last digits.
+        id: String,
+        /// Yes or no.
+        approve: bool,
+        /// `once`, `session` or a duration.
+        #[serde(default)]
+        scope: String,
+        /// For the record.
+        #[serde(default)]
+        reason: String,
+    },
+    /// The live sessions.
+    Sessions,
+    /// Switches a session between enforce and observe.
+    SetMode {
+        /// Which.
+        session: Uuid,
+        /// To what.
+        mode: Mode,
+    },
+    /// Opens or closes the tool call under which operations are seen.
+    SetCall {
+        /// Which.
+        session: Uuid,
+        /// The call; none: it is over.
+        call: Option<Call>,
+    },
+}
+
+/// A response.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(tag = "is", rename_all = "snake_case")]
+pub enum Response {
+    /// Done.
+    Done,
+    /// Not done, and why.
+    Error {
+        /// Why.
+        error: String,
+    },
+    /// A session has begun.
+    Started(Started),
+    /// What waits.
+    Pending {
+        /// Oldest first.
+        pending: Vec<PendingView>,
+    },
+    /// What happened.
+    Summary(Stats),
+    /// The live sessions.
+    Sessions {
+        /// In the order of their start.
+        sessions: Vec<SessionView>,
+    },
+}
+
+/// A session that has begun.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Started {
+    /// Its id.
+    pub session: Uuid,
+    /// W3C trace id.
+    pub trace_id: String,
+    /// Digest of the policy.
+    pub policy: String,
+}
+
+/// A live session as it is shown.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct SessionView {
+    /// Its id.
+    pub session: Uuid,
+    /// The agent.
+    pub name: String,
+    /// Its mode.
+    pub mode: Mode,
+    /// The policy's digest.
+    pub policy: String,
+    /// The first process.
+    pub pid: i32,
+    /// What happened so far.
+    pub stats: Stats,
+}
+
+/// A request on its way to the loop.
+pub struct Asked {
+    /// Who asks.
+    pub peer: Peer,
+    /// What.
+    pub request: Request,
+    /// Where the response goes.
+    pub reply: oneshot::Sender<Response>,
+}
+
+/// Serves the socket until the process ends. `ask` hands a request to the loop.
+pub async fn serve(listener: UnixListener, ask: impl Fn(Asked) + Clone + 'static) -> io::Result<()> {
+    let local = tokio::task::LocalSet::new();
+    local
+        .run_until(async move {
+            loop {
+                let (stream, _) = listener.accept().await?;
+                let ask = ask.clone();
+                tokio::task::spawn_local(async move {
+                    if let Err(error) = connection(stream, ask).await {
+                        tracing::debug!(%error, "a control connection ended");
+                    }
+                });
+            }
+        })
+        .await
+}
+
+async fn connection(stream: UnixStream, ask: impl Fn(Asked)) -> io::Result<()> {
+    let (reader, mut writer) = stream.into_split();
+    let mut reader = BufReader::new(reader);
+    loop {
+        let mut line = Vec::new();
+        if (&mut reader).take(LINE_MAX).read_until(b'\n', &mut line).await? == 0 {
+            return Ok(());
+        }
+        let response = match serde_json::from_slice(&line) {
+            Err(error) => Response::Error { error: format!("not a request: {error}") },
+            Ok(request) => {
+                let (reply, answer) = oneshot::channel();
+                ask(Asked { peer: peer_of(reader.get_ref().as_ref())?, request, reply });
+                answer.await.unwrap_or_else(|_| Response::Error { error: "the daemon is ending".into() })
+            }
+        };
+        let mut bytes = serde_json::to_vec(&response)?;
+        bytes.push(b'\n');
+        writer.write_all(&bytes).await?;
+    }
+}
+
+/// A client's end: blocking, since its callers have nothing else to do.
+pub struct Client {
+    stream: std::io::BufReader<std::os::unix::net::UnixStream>,
+}
+
+impl Client {
+    /// Connects to a daemon's socket.
+    pub fn connect(socket: &Path) -> io::Result<Self> {
+        let stream = std::os::unix::net::UnixStream::connect(socket)?;
+        Ok(Self { stream: std::io::BufReader::new(stream) })
+    }
+
+    /// Sends a request and waits for its response.
+    pub fn ask(&mut self, request: &Request) -> io::Result<Response> {
+        use std::io::{BufRead, Write};
+        let mut bytes = serde_json::to_vec(request)?;
+        bytes.push(b'\n');
+        self.stream.get_mut().write_all(&bytes)?;
+        let mut line = String::new();
+        if self.stream.read_line(&mut line)? == 0 {
+            return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the daemon has ended"));
+        }
+        Ok(serde_json::from_str(&line)?)
+    }
+}
+
+/// The sockets of all daemons that may be alive.
+pub fn sockets() -> Vec<PathBuf> {
+    let Ok(folder) = std::fs::read_dir(RUN_ROOT) else { return Vec::new() };
+    let mut found: Vec<_> = folder
+        .filter_map(|entry| Some(entry.ok()?.path().join("control.sock")))
+        .filter(|path| path.exists())
+        .collect();
+    found.sort();
+    found
+}

@@ -1,0 +1,112 @@
+//! Tickets: operations that wait for a human, their deadlines and their answers.
+
+use std::time::{Duration, Instant};
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use crate::event::Event;
+use crate::policy::{Decision, Evaluation};
+
+/// An operation that waits.
+pub struct Pending {
+    /// The decision's id in the ledger.
+    pub id: Uuid,
+    /// What waits.
+    pub event: Event,
+    /// The enforcement point's ticket.
+    pub ticket: u64,
+    /// What the policy said.
+    pub evaluation: Evaluation,
+    /// Its input, as decided.
+    pub input: serde_json::Value,
+    /// Since when.
+    pub since: Instant,
+    /// Until when; then it is denied.
+    pub deadline: Instant,
+}
+
+/// A waiting operation as it is shown.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct PendingView {
+    /// The decision's id; its last eight digits suffice to answer.
+    pub id: Uuid,
+    /// The session.
+    pub session: Uuid,
+    /// The agent.
+    pub agent: String,
+    /// Process id.
+    pub pid: i32,
+    /// The action.
+    pub action: String,
+    /// The resource.
+    pub resource: String,
+    /// The rules that ask, with their reasons.
+    pub decision: Decision,
+    /// How long it has waited.
+    pub waited_ms: u64,
+    /// How long it will.
+    pub left_ms: u64,
+}
+
+/// All operations that wait.
+#[derive(Default)]
+pub struct Holds {
+    pending: Vec<Pending>,
+}
+
+impl Holds {
+    /// Adds one.
+    pub fn insert(&mut self, pending: Pending) {
+        self.pending.push(pending);
+    }
+
+    /// All of them, the oldest first.
+    pub fn iter(&self) -> impl Iterator<Item = &Pending> {
+        self.pending.iter()
+    }
+
+    /// Those whose id ends or begins with `text`, if it is long enough to mean one.
+    pub fn find(&self, text: &str) -> Vec<Uuid> {
+        let text = text.to_ascii_lowercase();
+        let alike = |pending: &&Pending| {
+            let id = pending.id.to_string();
+            id == text || (text.len() >= 4 && (id.ends_with(&text) || id.starts_with(&text)))
+        };
+        self.pending.iter().filter(alike).map(|pending| pending.id).collect()
+    }
+
+    /// Takes one out.
+    pub fn take(&mut self, id: Uuid) -> Option<Pending> {
+        let at = self.pending.iter().position(|pending| pending.id == id)?;
+        Some(self.pending.remove(at))
+    }
+
+    /// Takes out what a thread waits for: it has ended, or cannot be parked.
+    pub fn take_thread(&mut self, tid: i32) -> Option<Pending> {
+        let at = self.pending.iter().position(|pending| pending.event.task.tid == tid)?;
+        Some(self.pending.remove(at))
+    }
+
+    /// Whether the thread waits.
+    pub fn waits(&self, tid: i32) -> bool {
+        self.pending.iter().any(|pending| pending.event.task.tid == tid)
+    }
+
+    /// Takes out one whose deadline has passed.
+    pub fn take_expired(&mut self, now: Instant) -> Option<Pending> {
+        let at = self.pending.iter().position(|pending| pending.deadline <= now)?;
+        Some(self.pending.remove(at))
+    }
+
+    /// Takes out one of a session.
+    pub fn take_of_session(&mut self, index: u32) -> Option<Pending> {
+        let at = self.pending.iter().position(|pending| pending.event.session == index)?;
+        Some(self.pending.remove(at))
+    }
+
+    /// How long until the next deadline.
+    pub fn until_next(&self, now: Instant) -> Option<Duration> {
+        self.pending.iter().map(|pending| pending.deadline.saturating_duration_since(now)).min()
+    }
+}

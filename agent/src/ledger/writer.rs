@@ -1,0 +1,112 @@
+//! The writer's thread.
+
+use std::io::{self, Write};
+use std::sync::{Arc, PoisonError};
+use std::time::Instant;
+
+use super::files::{self, LedgerError};
+use super::recover::Tail;
+use super::store::{Callback, Options, Queue, Shared};
+
+pub(super) struct Writer {
+    shared: Arc<Shared>,
+    options: Options,
+    tail: Tail,
+}
+
+impl Writer {
+    pub(super) fn new(shared: Arc<Shared>, options: Options, tail: Tail) -> Self {
+        Self { shared, options, tail }
+    }
+
+    pub(super) fn run(mut self) {
+        let mut batch = Vec::new();
+        while let Some(end) = self.next_batch(&mut batch) {
+            let result = self.write(&batch);
+            batch.clear();
+            let mut queue = self.shared.lock();
+            match &result {
+                Ok(()) => queue.durable = end,
+                Err(error) => {
+                    tracing::error!(%error, "the ledger stops; nothing is recorded from here on");
+                    queue.failed = Some(LedgerError::Failed(error.to_string()));
+                }
+            }
+            let failed = queue.failed.clone();
+            let due = take_due(&mut queue, end);
+            drop(queue);
+            self.shared.done.notify_all();
+            for (_, callback) in due {
+                callback(failed.clone().map_or(Ok(()), Err));
+            }
+            if result.is_err() {
+                return;
+            }
+        }
+    }
+
+    /// Waits for work; fills `batch` and returns the number after its last entry. None: closed and empty.
+    fn next_batch(&self, batch: &mut Vec<u8>) -> Option<u64> {
+        let mut queue = self.shared.lock();
+        let mut deadline = None;
+        loop {
+            let now = Instant::now();
+            let urgent =
+                queue.wanted > queue.durable || queue.closing || queue.bytes.len() >= self.options.queue;
+            if !queue.bytes.is_empty() {
+                if urgent || now >= *deadline.get_or_insert(now + self.options.linger) {
+                    std::mem::swap(&mut queue.bytes, batch);
+                    return Some(queue.next_seq);
+                }
+            } else if queue.closing {
+                return None;
+            }
+            queue = match deadline {
+                None => self.shared.work.wait(queue).unwrap_or_else(PoisonError::into_inner),
+                Some(deadline) => {
+                    let rest = deadline.saturating_duration_since(now);
+                    self.shared.work.wait_timeout(queue, rest).unwrap_or_else(PoisonError::into_inner).0
+                }
+            };
+        }
+    }
+
+    fn write(&mut self, batch: &[u8]) -> Result<(), LedgerError> {
+        let tail = &mut self.tail;
+        if tail.length >= self.options.rotate_at {
+            let path = tail.path.with_file_name(files::file_name(tail.number + 1));
+            tail.file = files::create(&path)?;
+            (tail.number, tail.path, tail.length) = (tail.number + 1, path, 0);
+        }
+        let written = tail.file.write_all(batch).and_then(|()| tail.file.sync_data());
+        written.map_err(|error| self.undo(error))?;
+        self.tail.length += batch.len() as u64;
+        Ok(())
+    }
+
+    /// Leaves no half line behind, if the disk still lets us; else the next start cuts it off.
+    fn undo(&self, error: io::Error) -> LedgerError {
+        let undone = self.tail.file.set_len(self.tail.length).and_then(|()| self.tail.file.sync_all());
+        if let Err(error) = undone {
+            tracing::warn!(%error, "the ledger's last line may be torn");
+        }
+        LedgerError::io("write", &self.tail.path)(error)
+    }
+}
+
+/// The callbacks whose entries are done: all of them, if the ledger failed.
+fn take_due(queue: &mut Queue, end: u64) -> Vec<(u64, Callback)> {
+    let all = queue.failed.is_some();
+    let (due, rest) = queue.callbacks.drain(..).partition(|(seq, _)| all || *seq < end);
+    queue.callbacks = rest;
+    due
+}
+
+impl Drop for Writer {
+    /// However the thread ends, nobody waits for it in vain.
+    fn drop(&mut self) {
+        let mut queue = self.shared.lock();
+        queue.failed.get_or_insert(LedgerError::Closed);
+        self.shared.done.notify_all();
+    }
+}
