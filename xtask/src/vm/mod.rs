@@ -1,5 +1,8 @@
 //! Runs a command in a virtual machine: a Debian kernel over this machine's own root, all writes thrown away.
 //!
+//! The machine's files are taken as unchanging while it runs: it may not see what the host writes meanwhile, except
+//! in shared (`rw`) folders.
+//!
 //! QEMU emulates the processor where there is no KVM, and under multi-threaded emulation a kernel now and then dies
 //! (an oops while it patches its own text). Such a death says nothing about the command, so it has its own error and
 //! is retried; a caller never takes it for a result.
