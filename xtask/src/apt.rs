@@ -4,20 +4,22 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail, ensure};
 
+use crate::program::run;
+
 /// Names the mirror where the machine's own apt configuration has none of Debian (Ubuntu).
-pub const MIRROR_VARIABLE: &str = "AUTHZ_DEBIAN_MIRROR";
+pub(crate) const MIRROR_VARIABLE: &str = "AUTHZ_DEBIAN_MIRROR";
 
 const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
 
 /// A private apt state below one folder.
 #[derive(Debug)]
-pub struct Apt {
+pub(crate) struct Apt {
     dir: PathBuf,
 }
 
 impl Apt {
     /// Opens (or makes) the state in `dir` for `suites`, and fetches their package lists.
-    pub fn update(dir: &Path, suites: &[String]) -> Result<Self> {
+    pub(crate) fn update(dir: &Path, suites: &[String]) -> Result<Self> {
         for part in ["state/lists/partial", "cache/archives/partial"] {
             std::fs::create_dir_all(dir.join(part))?;
         }
@@ -39,7 +41,7 @@ impl Apt {
 
     /// The packages of a kernel: what `metapackage` depends on, and what that does, as far as it is named after
     /// the kernel's release (newer suites split the modules off).
-    pub fn kernel_packages(&self, metapackage: &str) -> Result<Vec<String>> {
+    pub(crate) fn kernel_packages(&self, metapackage: &str) -> Result<Vec<String>> {
         let mut found: Vec<String> = Vec::new();
         let mut open = vec![metapackage.to_owned()];
         while let Some(package) = open.pop() {
@@ -69,7 +71,7 @@ impl Apt {
     }
 
     /// Downloads `packages` into `to` and unpacks them into `root`.
-    pub fn unpack(&self, packages: &[String], to: &Path, root: &Path) -> Result<()> {
+    pub(crate) fn unpack(&self, packages: &[String], to: &Path, root: &Path) -> Result<()> {
         std::fs::create_dir_all(to)?;
         run(self.command("apt-get").args(["-q", "download"]).args(packages).current_dir(to))?;
         for entry in std::fs::read_dir(to)? {
@@ -134,18 +136,4 @@ fn mirror(suite: &str) -> Result<String> {
         .with_context(|| {
             format!("apt's configuration names no mirror for {own}: set {MIRROR_VARIABLE} to the URI of one")
         })
-}
-
-/// Runs to the end and returns the output; an error carries what the program said.
-pub(crate) fn run(command: &mut Command) -> Result<String> {
-    let program = command.get_program().to_string_lossy().into_owned();
-    let output = command.output().with_context(|| format!("cannot start {program}"))?;
-    let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    ensure!(
-        output.status.success(),
-        "{program} failed ({}):\n{text}{}",
-        output.status,
-        String::from_utf8_lossy(&output.stderr)
-    );
-    Ok(text)
 }

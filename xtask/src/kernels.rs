@@ -6,7 +6,8 @@ use std::process::Command;
 use anyhow::{Context, Result, bail};
 use serde::Deserialize;
 
-use crate::apt::{Apt, run};
+use crate::apt::Apt;
+use crate::program::{find, run};
 use crate::project;
 
 /// Names a folder of kernels shared by several checkouts, in place of `target/kernels`.
@@ -46,7 +47,8 @@ pub struct Kernel {
 impl Kernel {
     /// The image to boot.
     pub fn image(&self) -> PathBuf {
-        self.dir.join(format!("boot/vmlinuz-{}", self.release))
+        let newer = self.modules().join("vmlinuz");
+        if newer.exists() { newer } else { self.dir.join(format!("boot/vmlinuz-{}", self.release)) }
     }
 
     /// The whole tree of modules, as /lib/modules/RELEASE wants it.
@@ -132,9 +134,7 @@ fn prepare(dir: &Path) -> Result<()> {
         bail!("{} does not hold exactly one kernel", modules.display());
     };
     let base = modules.parent().and_then(Path::parent).context("modules without a root")?;
-    let kmod = |name: &str| {
-        project::program(name).with_context(|| format!("{name} is missing: run `cargo xtask setup`"))
-    };
+    let kmod = |name: &str| find(name).with_context(|| format!("{name} is missing: run `cargo xtask setup`"));
     run(Command::new(kmod("depmod")?).arg("-b").arg(base).arg(&release))?;
 
     let mut order: Vec<PathBuf> = Vec::new();

@@ -2,10 +2,22 @@
 pub mod bpf;
 
 #[cfg(feature = "cli")]
-pub mod apt;
+mod apt;
+#[cfg(feature = "cli")]
+pub mod codegen;
+#[cfg(feature = "cli")]
+pub mod demo;
 #[cfg(feature = "cli")]
 pub mod kernels;
 #[cfg(feature = "cli")]
+mod program;
+#[cfg(feature = "cli")]
 pub mod project;
+#[cfg(feature = "cli")]
+pub mod setup;
+#[cfg(feature = "cli")]
+pub mod suite;
+#[cfg(feature = "cli")]
+pub mod test;
 #[cfg(feature = "cli")]
 pub mod vm;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use clap::{Args, Parser, Subcommand};
-use xtask::{kernels, vm};
+use xtask::{codegen, demo, kernels, setup, test, vm};
 
 /// Builds, tests and demonstrates authz.
 #[derive(Parser)]
@@ -18,6 +18,15 @@ struct Cli {
 #[derive(Subcommand)]
 enum Task {
     Vm(VmArgs),
+    /// Installs what a fresh Debian or Ubuntu machine lacks, naming it first; does nothing where nothing is missing
+    #[command(after_help = "Examples:
+  cargo xtask setup")]
+    Setup,
+    Test(TestArgs),
+    Demo(DemoArgs),
+    Bench(BenchArgs),
+    Kernels(KernelsArgs),
+    Codegen(CodegenArgs),
 }
 
 /// Runs a command in a virtual machine with a kernel that takes LSM programs.
@@ -36,7 +45,10 @@ struct VmArgs {
     /// A kernel of tests/kernels.toml, fetched if it is not there yet
     #[arg(long, default_value = "6.12")]
     kernel: String,
-    /// Emulated processors
+    /// Emulation or not
+    #[arg(long, value_enum, default_value_t)]
+    accel: vm::Accel,
+    /// Processors
     #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=64))]
     cpus: u32,
     /// Megabytes of memory
@@ -62,6 +74,81 @@ struct VmArgs {
     command: Vec<String>,
 }
 
+/// Runs every check and closes with one line `N passed, N failed`.
+///
+/// Steps: setup, fmt, clippy, unit (cargo test), codegen (generated files), vm (tests/vm/run, once on each kernel).
+/// A machine that fails, a suite without its closing line and a suite that passes nothing are failures.
+#[derive(Args)]
+#[command(after_help = "Examples:
+  cargo xtask test
+  cargo xtask test --only fmt --only clippy
+  cargo xtask test --only vm --kernel 6.1")]
+struct TestArgs {
+    /// Only this kernel of tests/kernels.toml
+    #[arg(long)]
+    kernel: Vec<String>,
+    /// Only this step
+    #[arg(long, value_name = "NAME")]
+    only: Vec<String>,
+}
+
+/// Sets up and runs the demonstration, tests/demo/run.
+#[derive(Args)]
+#[command(after_help = "Examples:
+  cargo xtask demo
+  cargo xtask demo --place vm --kernel 6.1")]
+struct DemoArgs {
+    /// Where it runs
+    #[arg(long, value_enum, default_value = "auto")]
+    place: demo::Place,
+    /// The virtual machine's kernel
+    #[arg(long, default_value = "6.12")]
+    kernel: String,
+    /// Arguments of the demonstration
+    #[arg(last = true)]
+    args: Vec<String>,
+}
+
+/// Sets up and runs the measurements, tests/bench/run; its files go to target/results/KERNEL.
+#[derive(Args)]
+#[command(after_help = "Examples:
+  cargo xtask bench
+  cargo xtask bench --kernel newest -- open")]
+struct BenchArgs {
+    /// Where it runs
+    #[arg(long, value_enum, default_value = "vm")]
+    place: demo::Place,
+    /// The virtual machine's kernel
+    #[arg(long, default_value = "6.12")]
+    kernel: String,
+    /// Arguments of the measurements
+    #[arg(last = true)]
+    args: Vec<String>,
+}
+
+/// Fetches kernels of tests/kernels.toml that are not there yet, and lists them.
+#[derive(Args)]
+#[command(after_help = "Examples:
+  cargo xtask kernels
+  cargo xtask kernels 6.1 newest
+
+AUTHZ_KERNELS names a folder shared by several checkouts. To fetch a kernel again, delete its folder.")]
+struct KernelsArgs {
+    /// Names; none: all
+    names: Vec<String>,
+}
+
+/// Writes agent/src/abi/raw.rs from ebpf/include/authz_abi.h.
+#[derive(Args)]
+#[command(after_help = "Examples:
+  cargo xtask codegen
+  cargo xtask codegen --check")]
+struct CodegenArgs {
+    /// Write nothing; fail if the file would change
+    #[arg(long)]
+    check: bool,
+}
+
 fn variable(text: &str) -> Result<(String, String), String> {
     text.split_once('=').map(|(k, v)| (k.into(), v.into())).ok_or_else(|| "KEY=VALUE is wanted".into())
 }
@@ -69,6 +156,19 @@ fn variable(text: &str) -> Result<(String, String), String> {
 fn main() -> ExitCode {
     let result = match Cli::parse().task {
         Task::Vm(args) => run_vm(args),
+        Task::Setup => setup::run().map(|()| ExitCode::SUCCESS),
+        Task::Test(args) => test::run(&args.only, &args.kernel)
+            .map(|good| if good { ExitCode::SUCCESS } else { ExitCode::FAILURE }),
+        Task::Demo(args) => {
+            demo::run("tests/demo/run", &args.args, args.place, &args.kernel).map(ExitCode::from)
+        }
+        Task::Bench(args) => {
+            demo::run("tests/bench/run", &args.args, args.place, &args.kernel).map(ExitCode::from)
+        }
+        Task::Kernels(args) => list_kernels(&args.names).map(|()| ExitCode::SUCCESS),
+        Task::Codegen(args) => {
+            if args.check { codegen::check() } else { codegen::write() }.map(|()| ExitCode::SUCCESS)
+        }
     };
     result.unwrap_or_else(|error| {
         eprintln!("xtask: {error:#}");
@@ -80,6 +180,7 @@ fn run_vm(args: VmArgs) -> Result<ExitCode> {
     let prepare = || -> Result<vm::Request> {
         let authz = if args.no_build { None } else { Some(vm::build_authz()?) };
         let mut request = vm::Request::new(kernels::get(&args.kernel)?, args.command);
+        request.accel = args.accel;
         request.cpus = args.cpus;
         request.memory = args.memory;
         request.append = args.append;
@@ -105,4 +206,13 @@ fn run_vm(args: VmArgs) -> Result<ExitCode> {
             Ok(vm::UNAVAILABLE.into())
         }
     }
+}
+
+fn list_kernels(names: &[String]) -> Result<()> {
+    let all: Vec<String> = kernels::entries()?.into_iter().map(|entry| entry.name).collect();
+    for name in if names.is_empty() { &all } else { names } {
+        let kernel = kernels::get(name)?;
+        println!("{:<8} {:<28} {}", kernel.name, kernel.release, kernel.image().display());
+    }
+    Ok(())
 }

@@ -4,13 +4,13 @@ use std::fs;
 use anyhow::{Context, Result};
 
 use super::{Request, cpio::Archive};
-use crate::project;
+use crate::{program, project};
 
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// The initramfs for `request`: a static busybox, the modules of the boot, the two scripts and the command.
 pub(super) fn initramfs(request: &Request) -> Result<Vec<u8>> {
-    let busybox = project::program("busybox").context("busybox is missing: run `cargo xtask setup`")?;
+    let busybox = program::find("busybox").context("busybox is missing: run `cargo xtask setup`")?;
     let mut archive = Archive::default();
     for dir in ["bin", "dev", "proc", "sys", "modules", "vm"] {
         archive.dir(dir);

@@ -1,5 +1,8 @@
 //! Runs a command in a virtual machine: a Debian kernel over this machine's own root, all writes thrown away.
 //!
+//! The machine's files are taken as unchanging while it runs: it may not see what the host writes meanwhile, except
+//! in shared (`rw`) folders.
+//!
 //! QEMU emulates the processor where there is no KVM, and under multi-threaded emulation a kernel now and then dies
 //! (an oops while it patches its own text). Such a death says nothing about the command, so it has its own error and
 //! is retried; a caller never takes it for a result.
@@ -21,12 +24,33 @@ pub const UNAVAILABLE: u8 = 69;
 /// How often a machine that dies is started.
 pub const TRIES: u32 = 3;
 
+/// Who executes the machine's instructions.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum Accel {
+    /// QEMU itself: slow, the same everywhere
+    #[default]
+    Tcg,
+    /// The processor; not all that offer /dev/kvm can boot these kernels with it
+    Kvm,
+}
+
+impl Accel {
+    fn option(self) -> &'static str {
+        match self {
+            Accel::Tcg => "tcg,thread=multi",
+            Accel::Kvm => "kvm",
+        }
+    }
+}
+
 /// What to run, and on what.
 #[derive(Debug, Clone)]
 pub struct Request {
     /// The kernel to boot.
     pub kernel: Kernel,
-    /// Emulated processors.
+    /// Emulation or not.
+    pub accel: Accel,
+    /// Processors.
     pub cpus: u32,
     /// Megabytes of memory.
     pub memory: u32,
@@ -49,6 +73,7 @@ impl Request {
     pub fn new(kernel: Kernel, command: Vec<String>) -> Self {
         Request {
             kernel,
+            accel: Accel::default(),
             cpus: 2,
             memory: 2048,
             append: String::new(),
@@ -101,11 +126,17 @@ pub fn run(
 
 /// Builds the `authz` binary and returns its path.
 pub fn build_authz() -> Result<PathBuf> {
-    let status = std::process::Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
+    let status = crate::program::cargo()
         .args(["build", "--quiet", "--package", "authz", "--bin", "authz"])
-        .current_dir(crate::project::root())
         .status()
         .context("cannot start cargo")?;
     anyhow::ensure!(status.success(), "authz does not build");
     Ok(crate::project::target().join("debug/authz"))
+}
+
+/// A process's status as a shell gives it: 128 + signal for a killed one.
+pub fn status_of(status: std::process::ExitStatus) -> u8 {
+    use std::os::unix::process::ExitStatusExt;
+    let number = status.code().or_else(|| status.signal().map(|signal| 128 + signal)).unwrap_or(255);
+    u8::try_from(number).unwrap_or(255)
 }

@@ -17,6 +17,9 @@ const BOOT_LIMIT: Duration = Duration::from_secs(120);
 /// From the command's end to the machine's.
 const END_LIMIT: Duration = Duration::from_secs(20);
 
+/// How much of the console a message carries.
+const CONSOLE_LINES: usize = 30;
+
 const COMMAND_LINE: &str =
     "console=ttyS0 quiet panic=-1 oops=panic mitigations=off lsm=landlock,lockdown,yama,integrity,bpf";
 
@@ -50,7 +53,9 @@ pub(super) fn run_once(
             match done.join() {
                 Ok(Ok(())) => {}
                 Ok(Err(error)) => {
-                    return Err(Failure::Host(anyhow::Error::new(error).context("cannot pass the output on")));
+                    return Err(Failure::Host(
+                        anyhow::Error::new(error).context("cannot pass the output on"),
+                    ));
                 }
                 Err(panic) => std::panic::resume_unwind(panic),
             }
@@ -121,7 +126,7 @@ fn command(request: &Request, dir: &Path) -> Result<Command> {
     qemu.args(["-display", "none", "-machine", "q35", "-cpu", "max"]);
     qemu.args([
         "-accel",
-        "tcg,thread=multi",
+        request.accel.option(),
         "-smp",
         &request.cpus.to_string(),
         "-m",
@@ -209,17 +214,15 @@ fn copy(mut from: UnixStream, to: &mut (dyn Write + Send)) -> std::io::Result<()
     }
 }
 
-/// The last lines of the console, to be appended to a message.
+/// What the console says about the end: from the first sign of a crash, else its last lines.
 fn tail(console: &Path) -> String {
     let bytes = fs::read(console).unwrap_or_default();
     let text = String::from_utf8_lossy(&bytes);
     let lines: Vec<&str> = text.lines().map(str::trim_end).filter(|line| !line.is_empty()).collect();
-    let last = &lines[lines.len().saturating_sub(30)..];
-    if last.is_empty() {
-        String::new()
-    } else {
-        format!("; the last lines of its console:\n  {}", last.join("\n  "))
-    }
+    let crash = |line: &&str| ["BUG:", "Oops", "Kernel panic", "vm: "].iter().any(|sign| line.contains(sign));
+    let start = lines.iter().position(crash).unwrap_or(lines.len().saturating_sub(CONSOLE_LINES));
+    let last: Vec<&str> = lines[start..].iter().take(CONSOLE_LINES).copied().collect();
+    if last.is_empty() { String::new() } else { format!("; its console:\n  {}", last.join("\n  ")) }
 }
 
 /// A QEMU that ends when dropped.
@@ -254,7 +257,16 @@ impl Scratch {
         use std::sync::atomic::{AtomicU32, Ordering};
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
-        let dir = std::env::temp_dir().join(format!("authz-vm-{}-{number}", std::process::id()));
+        let parent = std::env::temp_dir();
+        // Left behind by one that was killed.
+        for old in fs::read_dir(&parent)?.flatten() {
+            let name = old.file_name().to_string_lossy().into_owned();
+            let owner = name.strip_prefix("authz-vm-").and_then(|rest| rest.split('-').next());
+            if owner.is_some_and(|pid| !Path::new("/proc").join(pid).exists()) {
+                fs::remove_dir_all(old.path()).ok();
+            }
+        }
+        let dir = parent.join(format!("authz-vm-{}-{number}", std::process::id()));
         fs::create_dir(&dir)?;
         Ok(Scratch(dir))
     }

@@ -9,10 +9,18 @@ mnt securityfs rw securityfs on /sys/kernel/security
 mnt tracefs rw tracefs on /sys/kernel/tracing
 mnt debugfs rw debugfs on /sys/kernel/debug
 mnt cgroup2 nsdelegate cgroup2 on /sys/fs/cgroup
+# Without modprobe: it would fetch bpf_preload's iterators, 0.7 s when emulated.
+read -r modprobe < /proc/sys/kernel/modprobe
+echo > /proc/sys/kernel/modprobe
 mnt bpf mode=700 bpf on /sys/fs/bpf
+echo "$modprobe" > /proc/sys/kernel/modprobe
 for link in fd:/proc/self/fd stdin:/proc/self/fd/0 stdout:/proc/self/fd/1 stderr:/proc/self/fd/2; do
   [ -e "/dev/${link%%:*}" ] || $B ln -s "${link#*:}" "/dev/${link%%:*}"
 done
+# Opening these loads their modules.
+$B mkdir -p /dev/net
+$B mknod /dev/loop-control c 10 237
+$B mknod -m 666 /dev/net/tun c 10 200
 $B hostname authz-vm
 $B ip link set lo up
 echo "+cpu +memory +pids +io" > /sys/fs/cgroup/cgroup.subtree_control
@@ -24,7 +32,7 @@ until [ -c /dev/vport0p3 ]; do n=$((n + 1)); [ $n -gt 100 ] && echo "vm: no port
 exec 3>/dev/vport0p1
 echo ready >&3
 if [ -n "$SHELL_WANTED" ]; then
-  $B setsid $B sh -c "exec $B cttyhack $B sh /run/vm/command" </dev/hvc0 >/dev/hvc0 2>&1 3>&-
+  $B setsid -c $B sh /run/vm/command </dev/hvc0 >/dev/hvc0 2>&1 3>&-
   status=$?
 else
   # Pipes, so that the command sees what it sees under any other harness, and /dev/stdout can be opened again.

@@ -1,0 +1,71 @@
+//! `cargo xtask demo` and `cargo xtask bench`: here if this kernel takes LSM programs, else in a virtual machine.
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::{Context, Result, ensure};
+
+use crate::{project, setup, suite, vm};
+
+/// Where a demonstration or measurement runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Place {
+    /// On this kernel if it takes LSM programs, else in a virtual machine
+    Auto,
+    /// On this kernel
+    Here,
+    /// In a virtual machine
+    Vm,
+}
+
+/// Sets up, then runs the executable `program` (relative to the project's folder); its status.
+pub fn run(program: &str, args: &[String], place: Place, kernel: &str) -> Result<u8> {
+    setup::run()?;
+    let authz = vm::build_authz()?;
+    let here = match place {
+        Place::Here => true,
+        Place::Vm => false,
+        Place::Auto => match takes_lsm_programs(&authz) {
+            Ok(()) => true,
+            Err(why) => {
+                eprintln!(
+                    "xtask: this kernel does not do ({why:#}); using a virtual machine with kernel {kernel}"
+                );
+                false
+            }
+        },
+    };
+    if here { on_this_kernel(program, args, &authz) } else { in_a_machine(program, args, kernel, &authz) }
+}
+
+/// What `authz doctor --json` says; anything unclear is a no, as the virtual machine always works.
+fn takes_lsm_programs(authz: &Path) -> Result<()> {
+    let output = Command::new(authz).args(["doctor", "--json"]).output().context("cannot start authz")?;
+    let report: serde_json::Value =
+        serde_json::from_slice(&output.stdout).context("authz doctor --json gives no report")?;
+    ensure!(report["bpf_lsm"] == true, "authz doctor finds no BPF LSM");
+    Ok(())
+}
+
+fn on_this_kernel(program: &str, args: &[String], authz: &Path) -> Result<u8> {
+    let bin = authz.parent().context("authz lies in no folder")?.to_path_buf();
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let path = std::env::join_paths(std::iter::once(bin).chain(std::env::split_paths(&path)))?;
+    let status = Command::new(project::root().join(program))
+        .args(args)
+        .current_dir(project::root())
+        .env("PATH", path)
+        .status()
+        .with_context(|| format!("cannot start {program}"))?;
+    Ok(vm::status_of(status))
+}
+
+fn in_a_machine(program: &str, args: &[String], kernel: &str, authz: &Path) -> Result<u8> {
+    let request = suite::request(program, args, kernel, authz.to_path_buf())?;
+    match vm::run(&request, &mut std::io::stdout(), &mut std::io::stderr()) {
+        Ok(status) => Ok(status),
+        Err(failure) => {
+            eprintln!("xtask: {failure}");
+            Ok(vm::UNAVAILABLE)
+        }
+    }
+}
