@@ -12,7 +12,7 @@ use uuid::Uuid;
 
 use super::show::{Painter, Tone, escape, escape_json, fit, unless_closed};
 use crate::event::{ACTIONS, Action};
-use crate::ledger::{Effect, Entry, Kind, Reader, Record, Time};
+use crate::ledger::{Effect, Entry, Kind, Readers, Record, Time};
 
 /// What to do with the ledger.
 #[derive(Debug, Clone, clap::Subcommand)]
@@ -88,7 +88,7 @@ fn since(text: &str) -> Result<Time, String> {
 
 /// Runs `authz ledger` on the state folder.
 pub fn run(command: &LedgerCommand, state: &Path) -> anyhow::Result<ExitCode> {
-    let reader = Reader::open(state)
+    let reader = Readers::open(state)
         .with_context(|| format!("no ledger in {}; name the folder with --state", state.display()))?;
     let mut out = Output {
         to: BufWriter::new(io::stdout().lock()),
@@ -108,7 +108,7 @@ struct Output<W: Write> {
 }
 
 impl<W: Write> Output<W> {
-    fn list(&mut self, mut reader: Reader, args: &ListArgs) -> anyhow::Result<ExitCode> {
+    fn list(&mut self, mut reader: Readers, args: &ListArgs) -> anyhow::Result<ExitCode> {
         let mut last = VecDeque::new();
         if !args.json {
             let head = format!(
@@ -138,12 +138,12 @@ impl<W: Write> Output<W> {
         self.finish(&reader)
     }
 
-    fn show(&mut self, mut reader: Reader, args: &ShowArgs) -> anyhow::Result<ExitCode> {
+    fn show(&mut self, mut reader: Readers, args: &ShowArgs) -> anyhow::Result<ExitCode> {
         let wanted = args.id.to_lowercase();
         let mut found: Option<Uuid> = None;
         for record in reader.by_ref() {
             let record = record?;
-            if wanted.is_empty() || !record.entry.id.to_string().starts_with(&wanted) {
+            if wanted.is_empty() || !matches(&record.entry.id.to_string(), &wanted) {
                 continue;
             }
             if found.is_some_and(|id| id != record.entry.id) {
@@ -169,7 +169,7 @@ impl<W: Write> Output<W> {
         }
     }
 
-    fn finish(&mut self, reader: &Reader) -> anyhow::Result<ExitCode> {
+    fn finish(&mut self, reader: &Readers) -> anyhow::Result<ExitCode> {
         unless_closed(self.to.flush())?;
         if let Some(notice) = reader.notice() {
             eprintln!("authz: {}", escape(notice));
@@ -267,3 +267,8 @@ fn subject_of(entry: &Entry) -> String {
 #[cfg(test)]
 #[path = "ledger_tests.rs"]
 mod tests;
+
+/// By its beginning, or by the last eight digits that `authz pending` shows.
+fn matches(id: &str, wanted: &str) -> bool {
+    id.starts_with(wanted) || (wanted.len() >= 8 && id.replace('-', "").ends_with(wanted))
+}

@@ -1,7 +1,11 @@
 //! The command line.
 
 mod answer;
+mod doctor;
 mod exec;
+mod ledger;
+mod policy;
+mod show;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -41,6 +45,19 @@ enum Command {
     Sessions(answer::SessionsCommand),
     /// Switch a live session between enforce and observe
     Mode(answer::ModeCommand),
+    /// Say what this kernel and user can enforce, and how to close each gap
+    Doctor(doctor::DoctorArgs),
+    /// Work on policies
+    #[command(subcommand)]
+    Policy(policy::PolicyCommand),
+    /// Read the record of decisions
+    Ledger {
+        /// Folder of ledgers and policy bundles
+        #[arg(long, global = true, default_value = STATE)]
+        state: PathBuf,
+        #[command(subcommand)]
+        command: ledger::LedgerCommand,
+    },
     /// The service that decides
     #[command(hide = true)]
     Daemon(DaemonCommand),
@@ -80,6 +97,9 @@ pub fn run() -> ExitCode {
         Command::Deny(deny) => deny.run(),
         Command::Sessions(sessions) => sessions.run(),
         Command::Mode(mode) => mode.run(),
+        Command::Doctor(args) => doctor::run(&args),
+        Command::Policy(command) => policy::run(command),
+        Command::Ledger { state, command } => ledger::run(&command, &state),
         Command::Daemon(command) => command.run(),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "authz", &mut std::io::stdout());

@@ -86,6 +86,7 @@ impl Painter {
     }
 
     /// No colours.
+    #[cfg(test)]
     pub fn plain() -> Self {
         Self { colours: false }
     }

@@ -1,6 +1,7 @@
 //! Back ends: what makes decisions bind. One file each.
 
 pub mod bpf_lsm;
+pub mod kernel;
 pub mod btf;
 pub mod level;
 pub mod park;

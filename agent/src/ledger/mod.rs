@@ -7,6 +7,7 @@
 pub mod entry;
 mod files;
 pub mod reader;
+pub mod readers;
 mod recover;
 pub mod redact;
 pub mod store;
@@ -17,5 +18,6 @@ pub use crate::policy::{Decision, Effect, RuleRef};
 pub use entry::{Attribution, DecidedBy, Entry, Hex, Kind, ResourceEntry};
 pub use files::{LedgerError, MAX_LINE};
 pub use reader::{Reader, Record};
+pub use readers::Readers;
 pub use store::{Options, Store, Ticket};
 pub use time::Time;

@@ -5,3 +5,5 @@ pub mod bpf_map;
 pub mod features;
 pub mod ptrace;
 pub mod sigchld;
+pub mod peer;
+pub mod spawn;
