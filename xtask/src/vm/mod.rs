@@ -127,11 +127,11 @@ pub fn run(
 /// Builds the `authz` binary and returns its path.
 pub fn build_authz() -> Result<PathBuf> {
     let status = crate::program::cargo()
-        .args(["build", "--quiet", "--package", "authz", "--bin", "authz"])
+        .args(["build", "--release", "--quiet", "--package", "authz", "--bin", "authz"])
         .status()
         .context("cannot start cargo")?;
     anyhow::ensure!(status.success(), "authz does not build");
-    Ok(crate::project::target().join("debug/authz"))
+    Ok(crate::project::target().join("release/authz"))
 }
 
 /// A process's status as a shell gives it: 128 + signal for a killed one.
