@@ -270,7 +270,12 @@ impl Daemon {
         match request {
             Request::StartSession(start) => {
                 require_root(peer)?;
-                self.start(start)
+                // An embedded daemon ends with its session, and if that could not begin.
+                let started = self.start(start);
+                self.served = true;
+                // Compiling a policy took a while: the new session must not meet a daemon that looks dead.
+                self.kernel.lsm.heartbeat(monotonic_ns())?;
+                started
             }
             Request::EndSession { session } => self.finish(peer, session),
             Request::Pending => {
@@ -351,7 +356,9 @@ impl Daemon {
             workspace: start.workspace.clone(),
         };
         let bundle = Bundle::load(&sources, &generated)?;
-        let engine = Engine::load(&bundle)?;
+        let mut engine = Engine::load(&bundle)?;
+        // The first evaluation compiles what later ones share: not while a thread waits.
+        engine.decide_value(&serde_json::json!({}));
         let policy = engine.digest().to_owned();
         store_bundle(&self.options.state, &policy, &bundle)?;
         let index =

@@ -14,7 +14,7 @@ int BPF_PROG(bprm_check_security, struct linux_binprm *bprm)
 	FILE_HOOK(task);
 	file = bprm->file;
 	role = bprm->executable != file ? AUTHZ_ROLE_INTERPRETER : AUTHZ_ROLE_PROGRAM;
-	return decide_file(task, AUTHZ_PROCESS_EXEC, role, 0, file->f_path.mnt, file->f_path.dentry, NULL, NULL);
+	return decide_staged(task, 1, AUTHZ_PROCESS_EXEC, role, 0, file->f_path.mnt, file->f_path.dentry, NULL, NULL);
 }
 
 /* Code by another way than execve: ld.so run as a program, dlopen, a memfd. */

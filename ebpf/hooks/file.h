@@ -3,7 +3,7 @@
 #pragma once
 
 /* Decides `action` on the object at (mnt, dentry); `other` names a second one beside it. */
-static __always_inline int decide_file(struct authz_task *task, __u8 action, __u8 role, __u32 open_flags,
+static __always_inline int decide_staged(struct authz_task *task, __u32 stage, __u8 action, __u8 role, __u32 open_flags,
 				       struct vfsmount *mnt, struct dentry *dentry, struct vfsmount *other_mnt,
 				       struct dentry *other)
 {
@@ -11,12 +11,20 @@ static __always_inline int decide_file(struct authz_task *task, __u8 action, __u
 
 	if (!call)
 		return fail_direction(task, AUTHZ_CAUSE_STORAGE);
+	call->stage = stage;
 	call->event.role = role;
 	call->event.open_flags = open_flags;
 	put_object(call, mnt, dentry);
 	if (other && call->event.object != AUTHZ_OBJ_ANON)
 		put_other(call, other_mnt, other);
 	return decide(task, call);
+}
+
+static __always_inline int decide_file(struct authz_task *task, __u8 action, __u8 role, __u32 open_flags,
+				       struct vfsmount *mnt, struct dentry *dentry, struct vfsmount *other_mnt,
+				       struct dentry *other)
+{
+	return decide_staged(task, 0, action, role, open_flags, mnt, dentry, other_mnt, other);
 }
 
 #define FILE_HOOK(task)                                                                            \
@@ -155,14 +163,14 @@ SEC("lsm/path_truncate")
 int BPF_PROG(path_truncate, struct path *path)
 {
 	FILE_HOOK(task);
-	return decide_file(task, AUTHZ_FILE_WRITE, 0, 0, path->mnt, path->dentry, NULL, NULL);
+	return decide_staged(task, 1, AUTHZ_FILE_WRITE, 0, 0, path->mnt, path->dentry, NULL, NULL);
 }
 
 SEC("lsm/file_truncate")
 int BPF_PROG(file_truncate, struct file *file)
 {
 	FILE_HOOK(task);
-	return decide_file(task, AUTHZ_FILE_WRITE, 0, 0, file->f_path.mnt, file->f_path.dentry, NULL, NULL);
+	return decide_staged(task, 1, AUTHZ_FILE_WRITE, 0, 0, file->f_path.mnt, file->f_path.dentry, NULL, NULL);
 }
 
 SEC("lsm/path_chmod")

@@ -129,10 +129,11 @@ static __noinline int ask(struct authz_task *task, struct call *call)
 			bpf_map_delete_elem(&answers, &ticket);
 		}
 	}
-	if (slot && slot->state == SLOT_ANSWERED) {
+	if (slot && (slot->state == SLOT_ANSWERED || serves_again(call, slot, identity))) {
 		effect = slot->effect;
 		slot->state = SLOT_USED;
 		slot->call = identity;
+		slot->stage = call->stage;
 		return obey(task, effect);
 	}
 	if (!daemon_alive()) {
@@ -170,7 +171,7 @@ static __noinline int ask(struct authz_task *task, struct call *call)
 			count(AUTHZ_COUNT_ASKS);
 		}
 	}
-	revive_answers(call, identity);
+	revive_answers(call, identity, slot->deadline_ns);
 	return -ERESTARTNOINTR;
 }
 

@@ -45,7 +45,7 @@ static __always_inline void digest(struct call *call, struct digest *d)
 	d->call = call;
 	d->a = digest_seed[0];
 	d->b = digest_seed[1];
-	absorb(d, (__u64)e->action | (__u64)e->role << 8 | (__u64)e->object << 16 | (__u64)e->open_flags << 32);
+	absorb(d, (__u64)e->action | (__u64)e->role << 8 | (__u64)e->object << 16);
 	absorb(d, (__u64)e->path_len | (__u64)e->other_len << 16 | (__u64)e->target_pid << 32);
 	absorb(d, e->ino);
 	absorb(d, (__u64)e->dev | (__u64)e->mode << 32);

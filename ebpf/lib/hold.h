@@ -89,11 +89,21 @@ static __always_inline struct slot *take_slot(struct call *call, __u64 identity)
 
 /*
  * One call meets several hooks, and a restart begins at the first again: an answer already used by
- * this call must serve it once more, or it would be asked for ever.
+ * this call must serve it once more, or it would be asked for ever. It lives as long as the question
+ * now asked may wait.
  */
-static __always_inline void revive_answers(struct call *call, __u64 identity)
+static __always_inline void revive_answers(struct call *call, __u64 identity, __u64 until)
 {
-	for (int i = 0; i < AUTHZ_SLOTS; i++)
-		if (call->slots[i].state == SLOT_USED && call->slots[i].call == identity)
+	for (int i = 0; i < AUTHZ_SLOTS; i++) {
+		if (call->slots[i].state == SLOT_USED && call->slots[i].call == identity) {
 			call->slots[i].state = SLOT_ANSWERED;
+			call->slots[i].deadline_ns = until + ANSWER_LIVES_NS;
+		}
+	}
+}
+
+/* One call may meet a second hook for the same thing (open with O_TRUNC, execve): one answer serves both. */
+static __always_inline bool_t serves_again(struct call *call, struct slot *slot, __u64 identity)
+{
+	return slot->state == SLOT_USED && slot->call == identity && call->stage > slot->stage;
 }

@@ -11,6 +11,8 @@ struct slot {
 	__u64 deadline_ns;	/* asked: give up then. answered: forget then */
 	__u32 effect;		/* NONE: not answered */
 	__u32 state;
+	__u32 stage;		/* of the hook that used it */
+	__u32 pad;
 };
 
 enum slot_state { SLOT_UNSENT = 1, SLOT_ASKED = 2, SLOT_ANSWERED = 3, SLOT_USED = 4 };
@@ -20,6 +22,8 @@ struct call {
 	struct slot slots[AUTHZ_SLOTS];
 	struct authz_verdict_key key;
 	__u32 no_hold;		/* a restart would lose something */
+	__u32 stage;		/* 1: a second hook of one call for the same thing */
+	__u32 pad;
 	__u8 walk[AUTHZ_PATH_MAX + 256];	/* filled from its end */
 	struct authz_event event;
 };

@@ -9,7 +9,7 @@ use std::time::Duration;
 use anyhow::{Context as _, bail};
 use clap::{Args, ValueEnum};
 use nix::sys::signal::{SigSet, SigmaskHow, Signal, kill, sigprocmask};
-use nix::unistd::{Gid, Pid, Uid, User};
+use nix::unistd::{Pid, Uid, User};
 use uuid::Uuid;
 
 use super::STATE;
@@ -18,7 +18,7 @@ use crate::enforce::level::Level;
 use crate::event::Mode;
 use crate::policy::decision::duration;
 use crate::session::Stats;
-use crate::sys::spawn::spawn_gated;
+use crate::sys::spawn::{Credentials, spawn_gated};
 
 /// authz itself failed: as env(1), nice(1) and their like have it.
 pub const FAILED: u8 = 125;
@@ -89,9 +89,10 @@ fn parse_duration(text: &str) -> Result<Duration, String> {
 /// Whom the command runs as.
 struct Identity {
     uid: Uid,
-    gid: Gid,
     name: Option<String>,
     home: Option<PathBuf>,
+    /// None: as who calls.
+    credentials: Option<Credentials>,
 }
 
 impl Exec {
@@ -113,7 +114,7 @@ impl Exec {
         let signals = block_signals()?;
         let mut started = None;
         let command = self.prepare(&identity);
-        let child = spawn_gated(command, |pid| {
+        let child = spawn_gated(command, identity.credentials.clone(), |pid| {
             let request = self.request(pid, &policy, &identity).map_err(std::io::Error::other)?;
             match client.ask(&request)? {
                 Response::Started(session) => {
@@ -144,7 +145,7 @@ impl Exec {
         daemon: &mut Child,
     ) -> anyhow::Result<ExitCode> {
         let Some(session) = started else {
-            daemon.kill().ok();
+            daemon.wait().context("cannot wait for the daemon")?;
             bail!("{error}");
         };
         eprintln!("authz: cannot execute {}: {error}", self.command[0].to_string_lossy());
@@ -159,7 +160,7 @@ impl Exec {
             std::env::var("SUDO_USER").ok().filter(|_| std::env::var_os("SUDO_UID").is_some())
         });
         let Some(name) = name else {
-            return Ok(Identity { uid: Uid::effective(), gid: Gid::effective(), name: None, home: None });
+            return Ok(Identity { uid: Uid::effective(), name: None, home: None, credentials: None });
         };
         let user = match name.parse::<u32>() {
             Ok(uid) => User::from_uid(uid.into()),
@@ -167,7 +168,20 @@ impl Exec {
         }
         .with_context(|| format!("cannot look up user {name}"))?
         .with_context(|| format!("there is no user {name}; see getent passwd"))?;
-        Ok(Identity { uid: user.uid, gid: user.gid, name: Some(user.name), home: Some(user.dir) })
+        let c_name = std::ffi::CString::new(user.name.clone()).context("a user name with a NUL byte")?;
+        let groups = nix::unistd::getgrouplist(&c_name, user.gid)
+            .with_context(|| format!("cannot look up the groups of {name}"))?;
+        let credentials = Credentials {
+            uid: user.uid.as_raw(),
+            gid: user.gid.as_raw(),
+            groups: groups.iter().map(|group| group.as_raw()).collect(),
+        };
+        Ok(Identity {
+            uid: user.uid,
+            name: Some(user.name),
+            home: Some(user.dir),
+            credentials: Some(credentials),
+        })
     }
 
     fn start_daemon(&self, instance: &str) -> anyhow::Result<(Child, PathBuf)> {
@@ -199,7 +213,6 @@ impl Exec {
             if let Some(home) = &identity.home {
                 command.env("HOME", home);
             }
-            drop_privileges(&mut command, identity);
         }
         command
     }
@@ -302,12 +315,6 @@ fn absolute(policy: &[String]) -> anyhow::Result<Vec<String>> {
             Ok(path.to_string_lossy().into_owned())
         })
         .collect()
-}
-
-/// Groups, group and user, in this order, in the child.
-fn drop_privileges(command: &mut Command, identity: &Identity) {
-    // std sets the supplementary groups to none when uid is set by root; the user's own follow.
-    command.uid(identity.uid.as_raw()).gid(identity.gid.as_raw());
 }
 
 /// Signals that are taken by `wait` and not by their default.

@@ -22,7 +22,7 @@ static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/au
 pub const PIN_ROOT: &str = "/sys/fs/bpf/authz";
 
 /// A daemon whose heartbeat is older than this is dead or stuck.
-pub const STALE_NS: u64 = 2_000_000_000;
+pub const STALE_NS: u64 = 5_000_000_000;
 
 /// A hook, the program for it, and what is lost without it.
 pub struct Hook {
@@ -285,6 +285,8 @@ impl BpfLsm {
     pub fn forget_answer(&mut self, ticket: u64) {
         match self.answers.remove(&ticket) {
             Ok(()) | Err(MapError::KeyNotFound) => {}
+            // The hook took it.
+            Err(MapError::SyscallError(error)) if error.io_error.raw_os_error() == Some(libc::ENOENT) => {}
             Err(error) => tracing::warn!(ticket, %error, "cannot remove an answer"),
         }
     }

@@ -6,21 +6,47 @@ use std::os::fd::AsRawFd;
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command};
 
-/// Spawns `command`. Between fork and exec the child reports its number to `ready`, which is called in
+/// Whom a command runs as.
+#[derive(Debug, Clone)]
+pub struct Credentials {
+    /// User.
+    pub uid: u32,
+    /// Group.
+    pub gid: u32,
+    /// Supplementary groups.
+    pub groups: Vec<u32>,
+}
+
+/// Groups, group and user, in the order that lets each still be set. Calls nothing but the kernel.
+fn become_user(credentials: &Credentials) -> io::Result<()> {
+    // SAFETY: the pointer and length are of one live vector; the calls take integers otherwise.
+    let failed = unsafe {
+        libc::setgroups(credentials.groups.len(), credentials.groups.as_ptr()) != 0
+            || libc::setresgid(credentials.gid, credentials.gid, credentials.gid) != 0
+            || libc::setresuid(credentials.uid, credentials.uid, credentials.uid) != 0
+    };
+    if failed { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+/// Spawns `command`, as `credentials` if given. Between fork and exec the child reports its number to `ready`, which is called in
 /// the parent and must put it into its session; only then does it go on. An error of `ready` ends it.
 pub fn spawn_gated(
     mut command: Command,
+    credentials: Option<Credentials>,
     ready: impl FnOnce(i32) -> io::Result<()> + Send,
 ) -> io::Result<Child> {
     let (mut hello, hello_child) = io::pipe()?;
     let (go_child, mut go) = io::pipe()?;
     let parent_ends = [hello.as_raw_fd(), go.as_raw_fd()];
-    // SAFETY: after fork the closure only makes system calls (close, getpid, write, read, close_range,
-    // sigprocmask), which are async-signal-safe; it allocates nothing.
+    // SAFETY: after fork the closure only makes system calls (close, setgroups, setresgid, setresuid, getpid,
+    // write, read, close_range), which are async-signal-safe; it allocates nothing.
     unsafe {
         command.pre_exec(move || {
             for fd in parent_ends {
                 libc::close(fd);
+            }
+            if let Some(credentials) = &credentials {
+                become_user(credentials)?;
             }
             let pid = libc::getpid().to_ne_bytes();
             let mut byte = [0u8; 1];
