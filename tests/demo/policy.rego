@@ -23,7 +23,7 @@ deny contains {
 	"reason": "Agents reach the test server on this host and nothing else.",
 } if {
 	connects
-	not test_server
+	not reaches_test_server
 }
 
 escalate contains {
@@ -34,14 +34,14 @@ escalate contains {
 	under(input.resource.id, "/srv/release")
 }
 
-test_server if {
+reaches_test_server if {
 	in_cidr(input.resource.properties.ip, "127.0.0.0/8")
 	port_is(8080)
 }
 
 allow contains {"id": "test-server"} if {
 	connects
-	test_server
+	reaches_test_server
 }
 
 allow contains {"id": "read"} if reads
