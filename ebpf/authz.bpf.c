@@ -2,9 +2,9 @@
 /*
  * The kernel side of authz. The hooks, by what they are for:
  *   life.h    task_alloc bprm_committed_creds task_fix_setuid: the label and its domain
- *   file.h    file_open path_* file_truncate: file.*
+ *   file.h    file_open file_receive path_* file_truncate: file.*
  *   exec.h    bprm_check_security mmap_file file_mprotect: process.exec
- *   net.h     socket_connect socket_sendmsg unix_stream_connect unix_may_send: net.connect
+ *   net.h     socket_connect socket_bind socket_sendmsg unix_stream_connect unix_may_send: net.*
  *   system.h  mounts, namespaces, bpf, perf, modules, io_uring, raw sockets: system.*
  *   process.h ptrace_access_check ptrace_traceme task_kill: process.ptrace, process.signal
  */

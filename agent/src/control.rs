@@ -14,6 +14,7 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::oneshot;
 use uuid::Uuid;
 
+use crate::enforce::level::Level;
 use crate::event::Mode;
 use crate::hold::PendingView;
 use crate::session::{Call, Stats};
@@ -44,6 +45,8 @@ pub struct StartSession {
     pub pid: i32,
     /// Record each remembered allow.
     pub audit_each: bool,
+    /// Refuse if an action is enforced less.
+    pub require: Level,
 }
 
 /// A request.

@@ -19,6 +19,7 @@ use crate::clock::monotonic_ns;
 use crate::control::{self, Asked, Request, Response, SessionView, StartSession, Started};
 use crate::enforce::bpf_lsm::{BpfLsm, PIN_ROOT};
 use crate::enforce::kernel::Kernel;
+use crate::enforce::level::Enforcement;
 use crate::enforce::park::{Report, Tracer};
 use crate::event::Mode;
 use crate::ledger::entry::Kind;
@@ -79,6 +80,7 @@ struct Daemon {
     kernel: Kernel,
     inbox: Receiver<Message>,
     wake: Arc<EventFd>,
+    enforcement: Enforcement,
     /// Indexes of sessions whose first process has ended.
     ending: Vec<u32>,
     served: bool,
@@ -103,7 +105,9 @@ pub fn run(options: Options, ready: impl FnOnce(&Path) -> anyhow::Result<()>) ->
     })?;
     let seed = Uuid::new_v4().as_u64_pair();
     let lsm = BpfLsm::load(&options.instance, [seed.0, seed.1])?;
+    let enforcement = lsm.enforcement()?;
     let mut daemon = Daemon {
+        enforcement,
         options,
         pipeline: Pipeline::new(store),
         kernel: Kernel::new(lsm, tracer),
@@ -333,6 +337,9 @@ impl Daemon {
     }
 
     fn start(&mut self, start: StartSession) -> anyhow::Result<Response> {
+        if self.enforcement.below(start.require).next().is_some() {
+            bail!("{} was required, but enforcement is {}", start.require, self.enforcement);
+        }
         let sources: Vec<PolicySource> =
             start.policy.iter().map(|text| text.parse()).collect::<Result<_, _>>()?;
         let generated = Generated {
@@ -363,11 +370,8 @@ impl Daemon {
         self.kernel.lsm.set_session(index, kernel_session(&session, flags))?;
         self.pipeline.sessions.insert(session);
         let pidfd: OwnedFd = pidfd_open(start.pid).context("the first process has ended")?;
-        let missing: Vec<_> =
-            self.kernel.lsm.missing().iter().map(|hook| format!("{}: {}", hook.hook, hook.without)).collect();
         let detail = serde_json::json!({
-            "agent": start.name, "pid": start.pid, "policy": start.policy, "backend": "bpf-lsm",
-            "missing": &missing,
+            "agent": start.name, "pid": start.pid, "policy": start.policy, "enforcement": self.enforcement,
         });
         let labelled = self.pipeline.note(index, Kind::SessionStart, detail).map_err(anyhow::Error::from);
         let labelled = labelled.and_then(|()| {
@@ -378,10 +382,7 @@ impl Daemon {
             return Err(error);
         }
         self.served = true;
-        let enforcement = match &missing[..] {
-            [] => "full".to_owned(),
-            missing => format!("partial: {}", missing.join("; ")),
-        };
+        let enforcement = self.enforcement.to_string();
         Ok(Response::Started(Started { session: id, trace_id, policy, enforcement }))
     }
 

@@ -249,6 +249,12 @@ pub struct Event {
     pub operation: Operation,
     /// What it may be remembered by; none: never.
     pub key: Option<Key>,
+    /// The domain and generation the thread had; 0: not known.
+    pub domain: u32,
+    /// See `domain`.
+    pub generation: u32,
+    /// A regular file with more than one hard link: a remembered allow does not bind for a change.
+    pub multilink: bool,
     /// Which content, for files.
     pub file: Option<FileIdentity>,
     /// Whether the enforcement point only watched.

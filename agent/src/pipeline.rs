@@ -49,6 +49,8 @@ pub struct Remembered<'a> {
     pub allow: bool,
     /// For how long.
     pub ttl: Option<Duration>,
+    /// A thread waits for it and will find it in the table.
+    pub awaited: bool,
     /// The number that an event will name it by.
     pub evaluation: u64,
 }
@@ -203,19 +205,30 @@ impl Pipeline {
             // Observe: a human would have been asked; nothing is blocked.
             _ => false,
         };
+        // Where the thread will find the verdict in the table it needs no answer beside it: not if its
+        // domain is new to it, nor where the table does not bind (a time limit, a second hard link).
+        let same_domain = event.domain == domain && event.generation == generation;
+        let mut in_table = false;
         if let Remember::Exact { ttl } = remember
             && evaluation.cause.is_none()
             && decided_by == DecidedBy::Policy
             && domain != 0
             && let Some(key) = &event.key
         {
+            let awaited = ticket.is_some() && same_domain && ttl.is_none() && !event.multilink;
+            if !allow {
+                self.flush();
+            }
             let number = self.know(Known { id, session: event.session, evaluation });
-            let verdict = Remembered { domain, key, allow, ttl, evaluation: number };
-            if let Err(error) = back_end.remember(verdict) {
-                tracing::debug!(%error, "a verdict could not be remembered; it is asked for each time");
+            let verdict = Remembered { domain, key, allow, ttl, awaited, evaluation: number };
+            match back_end.remember(verdict) {
+                Ok(()) => in_table = awaited,
+                Err(error) => {
+                    tracing::debug!(%error, "a verdict could not be remembered; it is asked for each time");
+                }
             }
         }
-        let Some(ticket) = ticket else { return };
+        let Some(ticket) = ticket.filter(|_| !in_table) else { return };
         let verdict = Verdict { ticket, allow, domain, generation };
         if allow {
             give(back_end, &verdict);

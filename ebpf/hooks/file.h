@@ -58,6 +58,39 @@ int BPF_PROG(file_open, struct file *file)
 	return bounded(ret);
 }
 
+/* A descriptor that another process sends, or that is taken from one: as if it were opened here. recvmsg
+ * would drop it at a restart, so it is not held. Pipes, sockets and memfds are everyday between processes. */
+static __always_inline int decide_received(struct authz_task *task, struct file *file, __u8 action)
+{
+	struct call *call = begin(task, action);
+
+	if (!call)
+		return fail_direction(task, AUTHZ_CAUSE_STORAGE);
+	call->no_hold = 1;
+	call->event.open_flags = file->f_flags;
+	put_object(call, file->f_path.mnt, file->f_path.dentry);
+	if (call->event.object == AUTHZ_OBJ_ANON)
+		return 0;
+	return decide(task, call);
+}
+
+SEC("lsm/file_receive")
+int BPF_PROG(file_receive, struct file *file)
+{
+	__u32 mode;
+	int ret = 0;
+
+	FILE_HOOK(task);
+	mode = file->f_mode;
+	if (mode & FMODE_PATH)
+		return 0;
+	if (mode & FMODE_READ)
+		ret = decide_received(task, file, AUTHZ_FILE_READ);
+	if (!ret && (mode & FMODE_WRITE))
+		ret = decide_received(task, file, AUTHZ_FILE_WRITE);
+	return bounded(ret);
+}
+
 SEC("lsm/path_mknod")
 int BPF_PROG(path_mknod, struct path *dir, struct dentry *dentry, unsigned short mode, unsigned int dev)
 {

@@ -13,38 +13,38 @@ static __always_inline bool_t all_zero(const __u8 *bytes, int n)
 	return 1;
 }
 
-/* An IPv4 address; 0.0.0.0 means this host. */
-static __always_inline void put_ipv4(struct authz_address *a, const __u8 *addr)
+/* An IPv4 address; to connect to 0.0.0.0 means this host. */
+static __always_inline void put_ipv4(struct authz_address *a, const __u8 *addr, bool_t connect)
 {
 	a->family = AF_INET;
 	__builtin_memcpy(a->addr, addr, 4);
-	if (all_zero(a->addr, 4)) {
+	if (connect && all_zero(a->addr, 4)) {
 		a->addr[0] = 127;
 		a->addr[3] = 1;
 	}
 }
 
-/* An IPv6 address; mapped IPv4 is IPv4, :: means this host. */
-static __always_inline void put_ipv6(struct authz_address *a, const struct sockaddr_in6_raw *in6)
+/* An IPv6 address; mapped IPv4 is IPv4, to connect to :: means this host. */
+static __always_inline void put_ipv6(struct authz_address *a, const struct sockaddr_in6_raw *in6, bool_t connect)
 {
 	if (all_zero(in6->addr, 10) && in6->addr[10] == 0xff && in6->addr[11] == 0xff) {
-		put_ipv4(a, &in6->addr[12]);
+		put_ipv4(a, &in6->addr[12], connect);
 		return;
 	}
 	a->family = AF_INET6;
 	__builtin_memcpy(a->addr, in6->addr, 16);
-	if (all_zero(a->addr, 16))
+	if (connect && all_zero(a->addr, 16))
 		a->addr[15] = 1;
 	if (a->addr[0] == 0xfe && (a->addr[1] & 0xc0) == 0x80)
 		a->scope = in6->scope;
 }
 
 /*
- * Decides net.connect to the kernel's copy of an address. `unspec_is_inet`: an IPv4 datagram socket
- * takes AF_UNSPEC for AF_INET when sending; in connect it means disconnect.
+ * Decides net.connect or net.bind of the kernel's copy of an address. `unspec_is_inet`: an IPv4 socket
+ * takes AF_UNSPEC for AF_INET when sending and binding; in connect it means disconnect.
  */
-static __always_inline int decide_address(struct authz_task *task, struct socket *sock, const void *address, int len,
-					  bool_t unspec_is_inet)
+static __always_inline int decide_address(struct authz_task *task, __u8 action, struct socket *sock,
+					  const void *address, int len, bool_t unspec_is_inet)
 {
 	struct sockaddr_in6_raw in6 = {};
 	struct authz_address *a;
@@ -67,7 +67,7 @@ static __always_inline int decide_address(struct authz_task *task, struct socket
 	} else {
 		return 0;	/* too short: the kernel refuses it */
 	}
-	call = begin(task, AUTHZ_NET_CONNECT);
+	call = begin(task, action);
 	if (!call)
 		return fail_direction(task, AUTHZ_CAUSE_STORAGE);
 	a = (struct authz_address *)call->event.data;
@@ -75,9 +75,9 @@ static __always_inline int decide_address(struct authz_task *task, struct socket
 	a->port = in6.port;
 	a->protocol = BPF_CORE_READ(sk, sk_protocol);
 	if (family == AF_INET)
-		put_ipv4(a, ((struct sockaddr_in_raw *)&in6)->addr);
+		put_ipv4(a, ((struct sockaddr_in_raw *)&in6)->addr, action == AUTHZ_NET_CONNECT);
 	else
-		put_ipv6(a, &in6);
+		put_ipv6(a, &in6, action == AUTHZ_NET_CONNECT);
 	call->event.object = AUTHZ_OBJ_ADDRESS;
 	call->event.path_len = sizeof(*a);
 	return bounded(decide(task, call));
@@ -87,7 +87,15 @@ SEC("lsm/socket_connect")
 int BPF_PROG(socket_connect, struct socket *sock, struct sockaddr *address, int addrlen)
 {
 	FILE_HOOK(task);
-	return decide_address(task, sock, address, addrlen, 0);
+	return decide_address(task, AUTHZ_NET_CONNECT, sock, address, addrlen, 0);
+}
+
+/* Binding to a path is file.create, at path_mknod; other unix names are the namespace's own. */
+SEC("lsm/socket_bind")
+int BPF_PROG(socket_bind, struct socket *sock, struct sockaddr *address, int addrlen)
+{
+	FILE_HOOK(task);
+	return decide_address(task, AUTHZ_NET_BIND, sock, address, addrlen, 1);
 }
 
 /* sendto, sendmsg, sendmmsg, and TCP fast open, which never calls socket_connect. */
@@ -100,7 +108,7 @@ int BPF_PROG(socket_sendmsg, struct socket *sock, struct msghdr *msg, int size)
 	name = msg->msg_name;
 	if (!name)
 		return 0;
-	return decide_address(task, sock, name, msg->msg_namelen, 1);
+	return decide_address(task, AUTHZ_NET_CONNECT, sock, name, msg->msg_namelen, 1);
 }
 
 /* A unix socket is judged by the peer that was found, not by the name that was asked for. */

@@ -109,8 +109,11 @@ static __noinline int ask(struct authz_task *task, struct call *call)
 		send(task, call);
 		return 0;
 	}
-	if (!can_hold())
+	if (call->no_hold || !can_hold()) {
+		/* Decided all the same, so that the next time it may be known. */
+		send(task, call);
 		return fail(task, call, AUTHZ_CAUSE_UNHOLDABLE);
+	}
 	digest(call, &d);
 	identity = call_identity();
 	slot = find_slot(call, &d, now);
@@ -171,6 +174,25 @@ static __noinline int ask(struct authz_task *task, struct call *call)
 	return -ERESTARTNOINTR;
 }
 
+/*
+ * True if this very call was held for the verdict just found: the daemon has recorded it. Frees the
+ * slot.
+ */
+static __noinline int answered_by_table(struct call *call)
+{
+	struct digest d = {};
+	struct slot *slot;
+
+	if (!call)
+		return 0;
+	digest(call, &d);
+	slot = find_slot(call, &d, bpf_ktime_get_ns());
+	if (!slot || slot->state != SLOT_ASKED)
+		return 0;
+	slot->state = 0;
+	return 1;
+}
+
 /* The object of call->event is complete: decide. */
 static __noinline int decide(struct authz_task *task, struct call *call)
 {
@@ -192,6 +214,8 @@ static __noinline int decide(struct authz_task *task, struct call *call)
 	call->event.effect = v->effect;
 	call->event.evaluation = v->evaluation;
 	if (v->effect == AUTHZ_EFFECT_DENY) {
+		if (answered_by_table(call))
+			return obey(task, AUTHZ_EFFECT_DENY);
 		call->event.kind = AUTHZ_KIND_DENIED;
 		send(task, call);
 	} else if (session->flags & AUTHZ_SESSION_AUDIT_EACH) {

@@ -252,6 +252,7 @@ struct sockaddr_in6_raw {
 
 #define FMODE_READ 0x1u
 #define FMODE_WRITE 0x2u
+#define FMODE_PATH 0x4000u
 #define FMODE_CREATED 0x100000u		/* bit 20: made by this very open */
 #define FMODE_NOACCOUNT 0x20000000u	/* bit 29: overlayfs opening underneath */
 #define FLAG_EXEC 0x20u			/* __FMODE_EXEC in f_flags */

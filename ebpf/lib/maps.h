@@ -19,7 +19,7 @@ enum slot_state { SLOT_UNSENT = 1, SLOT_ASKED = 2, SLOT_ANSWERED = 3, SLOT_USED 
 struct call {
 	struct slot slots[AUTHZ_SLOTS];
 	struct authz_verdict_key key;
-	__u32 pad;
+	__u32 no_hold;		/* a restart would lose something */
 	__u8 walk[AUTHZ_PATH_MAX + 256];	/* filled from its end */
 	struct authz_event event;
 };

@@ -33,6 +33,7 @@ static __always_inline struct call *begin(struct authz_task *task, __u8 action)
 	__builtin_memset(e, 0, AUTHZ_EVENT_HEADER);
 	e->action = action;
 	e->session = task->session;
+	call->no_hold = 0;
 	return call;
 }
 

@@ -178,7 +178,7 @@ fn main() -> ExitCode {
 
 fn run_vm(args: VmArgs) -> Result<ExitCode> {
     let prepare = || -> Result<vm::Request> {
-        let authz = if args.no_build { None } else { Some(vm::build_authz()?) };
+        let authz = if args.no_build { vm::built_authz() } else { Some(vm::build_authz()?) };
         let mut request = vm::Request::new(kernels::get(&args.kernel)?, args.command);
         request.accel = args.accel;
         request.cpus = args.cpus;

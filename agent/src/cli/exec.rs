@@ -14,6 +14,7 @@ use uuid::Uuid;
 
 use super::STATE;
 use crate::control::{Client, Request, Response, StartSession, Started};
+use crate::enforce::level::Level;
 use crate::event::Mode;
 use crate::policy::decision::duration;
 use crate::session::Stats;
@@ -23,14 +24,6 @@ use crate::sys::spawn::spawn_gated;
 pub const FAILED: u8 = 125;
 const NOT_EXECUTABLE: u8 = 126;
 const NOT_FOUND: u8 = 127;
-
-/// How much of what policy can say is really enforced.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
-enum Level {
-    None,
-    Partial,
-    Full,
-}
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Backend {
@@ -236,6 +229,7 @@ impl Exec {
             owner: identity.uid.as_raw(),
             pid,
             audit_each: self.audit_each,
+            require: self.require,
         }))
     }
 

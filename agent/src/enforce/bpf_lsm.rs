@@ -10,6 +10,7 @@ use aya::programs::links::FdLink;
 use aya::programs::{Lsm, ProgramError};
 use aya::{Btf, Ebpf, EbpfError, EbpfLoader, VerifierLogLevel};
 
+use super::level::Enforcement;
 use crate::abi::raw::*;
 use crate::abi::{self, VerdictKey};
 use crate::sys::bpf_map;
@@ -43,6 +44,7 @@ pub const HOOKS: &[Hook] = &[
     required("bprm_committed_creds"),
     required("task_fix_setuid"),
     required("file_open"),
+    required("file_receive"),
     required("path_mknod"),
     required("path_mkdir"),
     required("path_symlink"),
@@ -59,6 +61,7 @@ pub const HOOKS: &[Hook] = &[
     required("mmap_file"),
     required("file_mprotect"),
     required("socket_connect"),
+    required("socket_bind"),
     required("socket_sendmsg"),
     required("unix_stream_connect"),
     required("unix_may_send"),
@@ -89,6 +92,9 @@ pub enum Error {
     /// The object was refused.
     #[error("cannot load the eBPF object: {0}; run `authz doctor`")]
     Object(#[source] Box<EbpfError>),
+    /// The list of hooks cannot be read.
+    #[error("cannot tell which hooks this kernel has: {0}")]
+    Hooks(String),
     /// One program was refused.
     #[error("cannot {what} the program for hook {hook}: {source}; run `authz doctor`")]
     Program {
@@ -227,9 +233,13 @@ impl BpfLsm {
         Ok(())
     }
 
-    /// Hooks that this kernel lacks.
-    pub fn missing(&self) -> &[&'static Hook] {
-        &self.missing
+    /// What is really enforced, by the hooks that are attached and those the kernel has.
+    pub fn enforcement(&self) -> Result<Enforcement, Error> {
+        let exists = super::btf::of_kernel().map_err(Error::Hooks)?;
+        let attached = |name: &str| {
+            HOOKS.iter().any(|hook| hook.hook == name) && !self.missing.iter().any(|hook| hook.hook == name)
+        };
+        Ok(Enforcement::by_hooks(|name| exists.contains_key(name), attached))
     }
 
     /// Tells the programs that the daemon lives.
@@ -279,8 +289,17 @@ impl BpfLsm {
         }
     }
 
-    /// Lets the kernel decide `key` by itself from now on.
-    pub fn remember(&mut self, bits: u32, key: VerdictKey, verdict: authz_verdict) -> Result<(), Error> {
+    /// Lets the kernel decide `key` by itself from now on. The first `counted` hits are no news.
+    pub fn remember(
+        &mut self,
+        bits: u32,
+        key: VerdictKey,
+        verdict: authz_verdict,
+        counted: u64,
+    ) -> Result<(), Error> {
+        if counted > 0 {
+            self.hits_seen.insert(verdict.evaluation, counted);
+        }
         self.verdicts.insert(&Key::new(bits, key), verdict, 0).map_err(map_error("verdicts"))
     }
 

@@ -1,6 +1,6 @@
 //! What is really enforced, per action: a value that is printed, stored and compared, not a log line.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::event::{ACTIONS, Action};
 
@@ -17,7 +17,7 @@ pub enum Backend {
 }
 
 /// How far an action is enforced. The order is that of strength.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, clap::ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum Level {
     /// Not at all.
@@ -210,6 +210,35 @@ impl Enforcement {
     /// The actions below a level: what `--require` refuses to start with.
     pub fn below(&self, level: Level) -> impl Iterator<Item = &ActionLevel> {
         self.actions.iter().filter(move |item| item.level < level)
+    }
+}
+
+impl std::fmt::Display for Level {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::None => "none",
+            Self::Partial => "partial",
+            Self::Full => "full",
+        })
+    }
+}
+
+/// One line: `full`, or `partial:` and the actions with what is missing of each.
+impl std::fmt::Display for Enforcement {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let below: Vec<_> = self.below(Level::Full).collect();
+        if below.is_empty() {
+            return f.write_str("full");
+        }
+        f.write_str("partial: ")?;
+        for (index, item) in below.iter().enumerate() {
+            let comma = if index > 0 { "; " } else { "" };
+            let missing: Vec<_> =
+                item.missing.iter().map(|text| text.split(" (hook").next().unwrap_or(text)).collect();
+            let not = if item.level == Level::None { "none" } else { "not" };
+            write!(f, "{comma}{} {not} {}", item.action.as_str(), missing.join(", "))?;
+        }
+        Ok(())
     }
 }
 

@@ -53,6 +53,9 @@ pub fn event(raw: &authz_event) -> Result<Event, WireError> {
             properties: action_properties(raw, action),
         },
         key: key(raw, action, path, other),
+        domain: raw.domain,
+        generation: raw.generation,
+        multilink: raw.flags & AUTHZ_EVENT_MULTILINK != 0,
         file: is_file.then_some(FileIdentity {
             ino: raw.ino,
             size: raw.size,

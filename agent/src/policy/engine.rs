@@ -21,7 +21,7 @@ use super::{builtins, lint};
 const ENTRY: &str = "data.authz.decision";
 
 /// How long one evaluation may take unless told otherwise.
-const LIMIT: Duration = Duration::from_millis(100);
+const LIMIT: Duration = Duration::from_millis(500);
 
 /// The greatest integer that canonical JSON carries exactly.
 const EXACT: u64 = 1 << 53;
