@@ -95,6 +95,6 @@ mod tests {
             assert!(bpf_lsm(&report).is_err(), "{report}");
         }
         let report = json!({"bpf_lsm": false, "checks": [{"name": "lsm program", "ok": false, "found": "EPERM"}]});
-        assert!(bpf_lsm(&report).unwrap_err().to_string().ends_with("EPERM"));
+        assert!(bpf_lsm(&report).is_err_and(|why| why.to_string().ends_with("EPERM")));
     }
 }

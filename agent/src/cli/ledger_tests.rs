@@ -27,7 +27,7 @@ fn ledger(entries: Vec<Entry>) -> tempfile::TempDir {
 
 fn print(dir: &tempfile::TempDir, command: LedgerCommand) -> anyhow::Result<String> {
     let mut out = Output { to: Vec::new(), painter: Painter::plain(), terminal: true };
-    let reader = Reader::open(dir.path())?;
+    let reader = Readers::open(dir.path())?;
     match command {
         LedgerCommand::List(args) => out.list(reader, &args)?,
         LedgerCommand::Show(args) => out.show(reader, &args)?,
