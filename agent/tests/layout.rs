@@ -71,8 +71,12 @@ fn row(module: &str) -> Option<usize> {
 
 /// The modules of this crate that a line names as `crate::NAME`; `crate::{a, b}` would hide them and is refused.
 fn named(code: &str) -> Vec<&str> {
-    let end = |rest: &str| rest.find(|c: char| !(c.is_ascii_alphanumeric() || c == '_')).unwrap_or(rest.len());
-    code.match_indices("crate::").map(|(at, word)| &code[at + word.len()..]).map(|rest| &rest[..end(rest)]).collect()
+    let end =
+        |rest: &str| rest.find(|c: char| !(c.is_ascii_alphanumeric() || c == '_')).unwrap_or(rest.len());
+    code.match_indices("crate::")
+        .map(|(at, word)| &code[at + word.len()..])
+        .map(|rest| &rest[..end(rest)])
+        .collect()
 }
 
 fn report(wrong: &[String]) {
@@ -108,7 +112,8 @@ fn the_crate_lists_its_modules_in_that_order() {
     let source = sources().into_iter().find(|source| source.module() == "lib").unwrap();
     let listed: Vec<&str> =
         source.code().filter_map(|(_, code)| code.strip_prefix("pub mod ")?.strip_suffix(';')).collect();
-    let rows: Vec<usize> = listed.iter().map(|module| row(module).unwrap_or_else(|| panic!("{module}"))).collect();
+    let rows: Vec<usize> =
+        listed.iter().map(|module| row(module).unwrap_or_else(|| panic!("{module}"))).collect();
     assert!(rows.is_sorted(), "{listed:?}");
     assert_eq!(listed.len(), ORDER.concat().len(), "{listed:?}");
 }

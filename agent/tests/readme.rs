@@ -95,7 +95,12 @@ fn every_command_shown_is_understood_and_every_command_is_shown() {
     for command in cli.get_subcommands().filter(|command| !command.is_hide_set()) {
         assert!(shown.contains(&command.get_name()), "{} is not shown", command.get_name());
         for inner in command.get_subcommands() {
-            assert!(shown.contains(&inner.get_name()), "{} {} is not shown", command.get_name(), inner.get_name());
+            assert!(
+                shown.contains(&inner.get_name()),
+                "{} {} is not shown",
+                command.get_name(),
+                inner.get_name()
+            );
         }
     }
 }

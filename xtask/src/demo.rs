@@ -94,7 +94,8 @@ mod tests {
         for report in [json!({}), json!([]), json!({"bpf_lsm": "true"}), json!({"bpf_lsm": false})] {
             assert!(bpf_lsm(&report).is_err(), "{report}");
         }
-        let report = json!({"bpf_lsm": false, "checks": [{"name": "lsm program", "ok": false, "found": "EPERM"}]});
+        let report =
+            json!({"bpf_lsm": false, "checks": [{"name": "lsm program", "ok": false, "found": "EPERM"}]});
         assert!(bpf_lsm(&report).is_err_and(|why| why.to_string().ends_with("EPERM")));
     }
 }
