@@ -4,8 +4,8 @@
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::Arc;
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
@@ -284,7 +284,9 @@ impl Daemon {
                 pending.retain(|view| owned.contains(&view.session));
                 Ok(Response::Pending { pending })
             }
-            Request::Answer { id, approve, scope, reason } => self.answer(peer, &id, approve, &scope, &reason),
+            Request::Answer { id, approve, scope, reason } => {
+                self.answer(peer, &id, approve, &scope, &reason)
+            }
             Request::Sessions => Ok(Response::Sessions {
                 sessions: self
                     .pipeline
@@ -361,8 +363,7 @@ impl Daemon {
         engine.decide_value(&serde_json::json!({}));
         let policy = engine.digest().to_owned();
         store_bundle(&self.options.state, &policy, &bundle)?;
-        let index =
-            self.pipeline.sessions.free_index(AUTHZ_SESSIONS_MAX).context("no more sessions fit")?;
+        let index = self.pipeline.sessions.free_index(AUTHZ_SESSIONS_MAX).context("no more sessions fit")?;
         let session = Session::new(
             index,
             start.name.clone(),
@@ -489,9 +490,7 @@ fn store_bundle(state: &Path, digest: &str, bundle: &Bundle) -> anyhow::Result<(
 
 /// Indexes of the sessions that have a task. A thread has the label of its process.
 fn live_sessions(lsm: &BpfLsm) -> std::collections::HashSet<u32> {
-    processes()
-        .filter_map(|pid| lsm.label_of(pidfd_open(pid).ok()?.as_fd()).ok().flatten())
-        .collect()
+    processes().filter_map(|pid| lsm.label_of(pidfd_open(pid).ok()?.as_fd()).ok().flatten()).collect()
 }
 
 /// Every process that still runs: a zombie without other threads does nothing any more.
@@ -499,7 +498,8 @@ fn processes() -> impl Iterator<Item = i32> {
     let entries = std::fs::read_dir("/proc").into_iter().flatten();
     entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok()).filter(|pid| {
         let state = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-        let zombie = state.rsplit_once(')').is_some_and(|(_, rest)| rest.trim_start().starts_with(['Z', 'X']));
+        let zombie =
+            state.rsplit_once(')').is_some_and(|(_, rest)| rest.trim_start().starts_with(['Z', 'X']));
         let threads = || std::fs::read_dir(format!("/proc/{pid}/task")).map_or(0, Iterator::count);
         !zombie || threads() > 1
     })
@@ -528,8 +528,9 @@ fn clean_up_dead(own: &str) {
                 instance = ?name, tasks,
                 "a daemon was killed; its tasks stay enforced, and what was not decided before is denied"
             ),
-            Err(error) => tracing::warn!(instance = ?name, %error, "cannot look into the pins of a dead daemon"),
+            Err(error) => {
+                tracing::warn!(instance = ?name, %error, "cannot look into the pins of a dead daemon")
+            }
         }
     }
 }
-

@@ -1,14 +1,61 @@
-//! authz binds execution to policy.
+//! authz binds execution to policy: what an AI agent does is decided before it takes effect, at the system call,
+//! by a policy written in Rego, and every decision leaves a record.
+//!
+//! # Principles
+//!
+//! 1. **Never silently unenforced.** A session says at its start what is enforced; it is its first ledger entry,
+//!    and `--require` refuses to start below a level.
+//! 2. **The kernel is the authority.** Decided is the object the kernel is about to touch, never a string that a
+//!    process can still change.
+//! 3. **Fail closed in enforce, fail open in observe**, in one place on each side: a function of
+//!    `ebpf/lib/decide.h` and one of [`pipeline`].
+//! 4. **No lock-up.** The daemon is not held by its own rules, every hold has a deadline, and a process outside
+//!    every session pays one lookup.
+//! 5. **One policy, one input, one decision** for every layer; no layer has rules of its own.
+//! 6. **Evidence before effect.** A denial, a question and its answer are on disk before they take effect. A gap
+//!    in the record is a record.
+//! 7. **Honest words.** Nothing is promised that no test checks.
+//!
+//! # The flow
+//!
+//! ```text
+//! install : policy bundle -> engine -> enforcement point            (before the agent starts)
+//! event   : hook -> Event -> session -> Input -> Decision -> ledger -> verdict
+//! answer  : human -> control -> the same flow
+//! ```
+//!
+//! Most verdicts are found in the kernel's own table and only counted here. A miss is held in the kernel with a
+//! ticket, runs through the flow, and its verdict is remembered as far as the policy's own tests allow.
+//!
+//! # Modules
+//!
+//! In flow order; a module uses earlier ones only, which `tests/layout.rs` checks.
+//!
+//! | module | has |
+//! |---|---|
+//! | [`abi`] | what kernel and user space share, generated from `ebpf/include/authz_abi.h` |
+//! | [`sys`] | the raw system calls; with [`abi`] the only unsafe code |
+//! | [`clock`] | the clock that the kernel side uses |
+//! | [`event`] | an operation as the kernel reported it, owned and validated: parsing one is the trust boundary |
+//! | [`policy`] | input, engine, decision, bundle and its digest, and what the kernel may remember of a decision |
+//! | [`hold`] | operations that wait for a human, and their deadlines |
+//! | [`ledger`] | the record |
+//! | [`session`] | a process tree under one policy: identity, mode, what was approved |
+//! | [`pipeline`] | the loop from event to verdict; it names no back end |
+//! | [`enforce`] | what makes verdicts bind: the probe of the kernel, LSM programs, tasks parked while they wait |
+//! | [`control`] | the protocol between the daemon and those who ask it |
+//! | [`daemon`] | the process that owns all of it |
+//! | [`cli`] | the command line |
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 pub mod abi;
 pub mod sys;
 pub mod clock;
 pub mod event;
-pub mod session;
 pub mod policy;
 pub mod hold;
 pub mod ledger;
+pub mod session;
 pub mod pipeline;
 pub mod enforce;
 pub mod control;

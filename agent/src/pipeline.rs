@@ -167,7 +167,9 @@ impl Pipeline {
         let mut decided_by = DecidedBy::Policy;
         check_limits(session, &mut evaluation);
         let wait = evaluation.decision.effect == Effect::Escalate;
-        if wait && session.approved(event.operation.action, &event.operation.resource.id, &evaluation.decision) {
+        if wait
+            && session.approved(event.operation.action, &event.operation.resource.id, &evaluation.decision)
+        {
             evaluation.decision.effect = Effect::Allow;
             decided_by = DecidedBy::Human;
         }
@@ -184,11 +186,7 @@ impl Pipeline {
         let Some(session) = self.sessions.get_mut(event.session) else { return };
         let id = Uuid::now_v7();
         let pending = evaluation.decision.effect == Effect::Escalate && ticket.is_some();
-        session.stats.count(
-            event.operation.action,
-            &event.operation.resource.id,
-            &evaluation.decision,
-        );
+        session.stats.count(event.operation.action, &event.operation.resource.id, &evaluation.decision);
         let mut entry = decision_entry(session, &event, &evaluation, decided_by);
         entry.id = id;
         entry.input = Some(input.to_value());
@@ -533,18 +531,12 @@ fn of_session(session: &Session, entry: &mut Entry) {
     entry.session = Some(session.id);
     entry.trace_id = Some(session.trace);
     entry.span_id = span(session).parse().ok();
-    entry.attribution =
-        Some(if session.call.is_some() { Attribution::Exact } else { Attribution::None });
+    entry.attribution = Some(if session.call.is_some() { Attribution::Exact } else { Attribution::None });
     entry.mode = Some(session.mode);
     entry.policy = Some(session.engine.digest().to_owned());
 }
 
-fn decision_entry(
-    session: &Session,
-    event: &Event,
-    evaluation: &Evaluation,
-    decided_by: DecidedBy,
-) -> Entry {
+fn decision_entry(session: &Session, event: &Event, evaluation: &Evaluation, decided_by: DecidedBy) -> Entry {
     let mut entry = Entry::new(Kind::Decision);
     of_session(session, &mut entry);
     entry.layer = Some(Layer::Kernel);

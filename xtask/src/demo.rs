@@ -2,7 +2,7 @@
 use std::path::Path;
 use std::process::Command;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail};
 
 use crate::{project, setup, suite, vm};
 
@@ -42,8 +42,20 @@ fn takes_lsm_programs(authz: &Path) -> Result<()> {
     let output = Command::new(authz).args(["doctor", "--json"]).output().context("cannot start authz")?;
     let report: serde_json::Value =
         serde_json::from_slice(&output.stdout).context("authz doctor --json gives no report")?;
-    ensure!(report["bpf_lsm"] == true, "authz doctor finds no BPF LSM");
-    Ok(())
+    bpf_lsm(&report)
+}
+
+/// The report's own verdict on LSM programs, or what it found instead.
+fn bpf_lsm(report: &serde_json::Value) -> Result<()> {
+    if report["bpf_lsm"] == true {
+        return Ok(());
+    }
+    let checks = report["checks"].as_array().into_iter().flatten();
+    let gap = checks.filter(|check| check["ok"] == false && check["name"] == "lsm program");
+    match gap.filter_map(|check| check["found"].as_str()).next() {
+        Some(found) => bail!("authz doctor on LSM programs: {found}"),
+        None => bail!("authz doctor finds no LSM programs"),
+    }
 }
 
 fn on_this_kernel(program: &str, args: &[String], authz: &Path) -> Result<u8> {
@@ -67,5 +79,23 @@ fn in_a_machine(program: &str, args: &[String], kernel: &str, authz: &Path) -> R
             eprintln!("xtask: {failure}");
             Ok(vm::UNAVAILABLE)
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::bpf_lsm;
+
+    #[test]
+    fn only_a_plain_yes_counts() {
+        assert!(bpf_lsm(&json!({"bpf_lsm": true, "checks": []})).is_ok());
+        for report in [json!({}), json!([]), json!({"bpf_lsm": "true"}), json!({"bpf_lsm": false})] {
+            assert!(bpf_lsm(&report).is_err(), "{report}");
+        }
+        let report =
+            json!({"bpf_lsm": false, "checks": [{"name": "lsm program", "ok": false, "found": "EPERM"}]});
+        assert!(bpf_lsm(&report).is_err_and(|why| why.to_string().ends_with("EPERM")));
     }
 }

@@ -88,10 +88,7 @@ pub struct ModeCommand {
 
 /// Asks every live daemon; a socket nobody listens on is one of a dead daemon.
 fn ask_all(request: &Request) -> Vec<Response> {
-    control::sockets()
-        .iter()
-        .filter_map(|socket| Client::connect(socket).ok()?.ask(request).ok())
-        .collect()
+    control::sockets().iter().filter_map(|socket| Client::connect(socket).ok()?.ask(request).ok()).collect()
 }
 
 /// The one daemon that can do it does it; else its error, or the last one.

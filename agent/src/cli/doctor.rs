@@ -22,7 +22,7 @@ pub fn run(args: &DoctorArgs) -> anyhow::Result<ExitCode> {
     let probe = Probe::run();
     let (checks, enforcement) = (probe.checks(), probe.enforcement());
     let text = if args.json {
-        let value = json!({ "checks": checks, "enforcement": enforcement });
+        let value = json!({ "bpf_lsm": probe.bpf_lsm(), "checks": checks, "enforcement": enforcement });
         format!("{}\n", serde_json::to_string_pretty(&value)?)
     } else {
         render(&checks, &enforcement, Painter::stdout())

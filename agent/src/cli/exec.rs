@@ -34,12 +34,14 @@ enum Backend {
 
 /// Run a command under policy.
 #[derive(Debug, Args)]
-#[command(after_help = "Exit status: that of CMD; 125 authz itself failed, 126 CMD cannot be executed, 127 CMD was not found.
+#[command(
+    after_help = "Exit status: that of CMD; 125 authz itself failed, 126 CMD cannot be executed, 127 CMD was not found.
 
 Examples:
   sudo authz exec --policy preset:coding-agent -- claude
   sudo authz exec --policy ./policies --mode observe -- npm test
-  sudo authz exec --policy preset:prod-readonly --require full --user dev -- bash -i")]
+  sudo authz exec --policy preset:prod-readonly --require full --user dev -- bash -i"
+)]
 pub struct Exec {
     /// Folder, file or preset:NAME; may be repeated
     #[arg(long, value_name = "POLICY", default_value = "preset:coding-agent")]
@@ -321,7 +323,12 @@ fn absolute(policy: &[String]) -> anyhow::Result<Vec<String>> {
 fn block_signals() -> anyhow::Result<SigSet> {
     let mut signals = SigSet::empty();
     for signal in [
-        Signal::SIGINT, Signal::SIGQUIT, Signal::SIGTERM, Signal::SIGHUP, Signal::SIGUSR1, Signal::SIGUSR2,
+        Signal::SIGINT,
+        Signal::SIGQUIT,
+        Signal::SIGTERM,
+        Signal::SIGHUP,
+        Signal::SIGUSR1,
+        Signal::SIGUSR2,
         Signal::SIGCHLD,
     ] {
         signals.add(signal);

@@ -20,12 +20,17 @@ pub const STATE: &str = "/var/lib/authz";
 
 /// authz binds the execution of AI agents to policy.
 #[derive(Debug, Parser)]
-#[command(name = "authz", version, max_term_width = 100, after_help = "Examples:
+#[command(
+    name = "authz",
+    version,
+    max_term_width = 100,
+    after_help = "Examples:
   authz exec --policy preset:prod-readonly -- bash
   authz exec --policy preset:coding-agent --policy ./mine.rego -- claude
   authz pending --watch
   authz approve 3f9a2c1d --for 10m
-  authz ledger list --effect deny")]
+  authz ledger list --effect deny"
+)]
 pub struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -119,8 +124,7 @@ impl DaemonCommand {
         if let Err(error) = nix::unistd::setsid() {
             tracing::debug!(%error, "setsid");
         }
-        let options =
-            daemon::Options { state: self.state, instance: self.instance, embedded: self.embedded };
+        let options = daemon::Options { state: self.state, instance: self.instance, embedded: self.embedded };
         daemon::run(options, |socket| {
             use std::io::Write;
             let mut out = std::io::stdout();

@@ -107,7 +107,9 @@ pub enum Error {
         source: Box<ProgramError>,
     },
     /// A hook that authz cannot do without is missing.
-    #[error("this kernel has no LSM hook {0}, without which files, exec or connect cannot be mediated; use a kernel of 6.1 or later")]
+    #[error(
+        "this kernel has no LSM hook {0}, without which files, exec or connect cannot be mediated; use a kernel of 6.1 or later"
+    )]
     Missing(&'static str),
     /// A map operation failed.
     #[error("map {map}: {source}")]
@@ -130,7 +132,9 @@ pub enum Error {
         source: std::io::Error,
     },
     /// The addresses of the path lookup locks are hidden.
-    #[error("/proc/kallsyms does not show {0}, needed to read paths without tearing; run as root with kernel.kptr_restrict below 2")]
+    #[error(
+        "/proc/kallsyms does not show {0}, needed to read paths without tearing; run as root with kernel.kptr_restrict below 2"
+    )]
     Symbol(&'static str),
 }
 
@@ -206,7 +210,8 @@ impl BpfLsm {
             source: std::io::Error::other(error),
         })?;
         for hook in HOOKS {
-            let failed = |what| move |source| Error::Program { what, hook: hook.hook, source: Box::new(source) };
+            let failed =
+                |what| move |source| Error::Program { what, hook: hook.hook, source: Box::new(source) };
             let program: &mut Lsm = self
                 ._ebpf
                 .program_mut(hook.program)
@@ -359,8 +364,11 @@ pub fn remove_pins(folder: &Path) -> std::io::Result<()> {
 /// Addresses of data symbols of the kernel.
 fn kernel_symbols(names: &[&'static str]) -> Result<Vec<u64>, Error> {
     let path = Path::new("/proc/kallsyms");
-    let text = std::fs::read_to_string(path)
-        .map_err(|source| Error::Io { what: "cannot read", path: path.to_path_buf(), source })?;
+    let text = std::fs::read_to_string(path).map_err(|source| Error::Io {
+        what: "cannot read",
+        path: path.to_path_buf(),
+        source,
+    })?;
     let find = |name: &'static str| {
         text.lines()
             .filter_map(|line| {
@@ -382,5 +390,9 @@ impl AsFd for BpfLsm {
 
 /// The verifier's log costs load time, so it is asked for only by AUTHZ_VERIFIER_LOG=1.
 fn verifier_log() -> VerifierLogLevel {
-    if std::env::var_os("AUTHZ_VERIFIER_LOG").is_some() { VerifierLogLevel::DEBUG } else { VerifierLogLevel::DISABLE }
+    if std::env::var_os("AUTHZ_VERIFIER_LOG").is_some() {
+        VerifierLogLevel::DEBUG
+    } else {
+        VerifierLogLevel::DISABLE
+    }
 }

@@ -319,6 +319,14 @@ mod tests {
         assert_eq!(bits, (8 + 3) * 8);
         let (_, longer) = verdict_key(7, &key(b"/ab"));
         assert_ne!(bytes.0[..11], longer.0[..11]);
-        assert!(self::key(&raw(AUTHZ_OBJ_PATH, Action::FileRead, &[b'a'; 240], b""), Action::FileRead, &[b'a'; 240], b"").is_none());
+        assert!(
+            self::key(
+                &raw(AUTHZ_OBJ_PATH, Action::FileRead, &[b'a'; 240], b""),
+                Action::FileRead,
+                &[b'a'; 240],
+                b""
+            )
+            .is_none()
+        );
     }
 }

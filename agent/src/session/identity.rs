@@ -101,8 +101,8 @@ fn hash_file(file: &Path, name: &str, identity: FileIdentity) -> Result<String, 
     let mut file = File::open(file).map_err(read)?;
     check(&file, name, identity)?;
     // A write within the same grain of the file's clock would leave the change time as it is.
-    let changed = SystemTime::UNIX_EPOCH
-        + Duration::new(identity.ctime_sec.max(0) as u64, identity.ctime_nsec);
+    let changed =
+        SystemTime::UNIX_EPOCH + Duration::new(identity.ctime_sec.max(0) as u64, identity.ctime_nsec);
     let age = SystemTime::now().duration_since(changed).unwrap_or_default();
     if age < CLOCK_GRAIN {
         std::thread::sleep(CLOCK_GRAIN - age);

@@ -20,8 +20,12 @@ struct ElemAttr {
 
 fn elem(command: libc::c_long, map: BorrowedFd<'_>, pidfd: BorrowedFd<'_>, value: u64) -> io::Result<()> {
     let key: i32 = pidfd.as_raw_fd();
-    let attr =
-        ElemAttr { map_fd: map.as_raw_fd() as u32, key: (&raw const key) as u64, value, ..ElemAttr::default() };
+    let attr = ElemAttr {
+        map_fd: map.as_raw_fd() as u32,
+        key: (&raw const key) as u64,
+        value,
+        ..ElemAttr::default()
+    };
     // SAFETY: `attr` and `key` outlive the call; `value` points to a live value of the map's value
     // size, which the two callers see to by type.
     let result = unsafe { libc::syscall(libc::SYS_bpf, command, &raw const attr, size_of::<ElemAttr>()) };
@@ -29,7 +33,11 @@ fn elem(command: libc::c_long, map: BorrowedFd<'_>, pidfd: BorrowedFd<'_>, value
 }
 
 /// Writes the storage of the task behind `pidfd`. `T` must be the map's value type.
-pub fn task_storage_set<T: aya::Pod>(map: BorrowedFd<'_>, pidfd: BorrowedFd<'_>, value: &T) -> io::Result<()> {
+pub fn task_storage_set<T: aya::Pod>(
+    map: BorrowedFd<'_>,
+    pidfd: BorrowedFd<'_>,
+    value: &T,
+) -> io::Result<()> {
     elem(BPF_MAP_UPDATE_ELEM, map, pidfd, (value as *const T) as u64)
 }
 

@@ -1,5 +1,9 @@
 //! Starting the agent: a child that waits, before it executes anything, until it is in its session.
 #![allow(unsafe_code, reason = "what happens between fork and exec")]
+#![allow(
+    clippy::multiple_unsafe_ops_per_block,
+    reason = "the child's whole way to exec has one argument for it"
+)]
 
 use std::io::{self, Read, Write};
 use std::os::fd::AsRawFd;
@@ -85,4 +89,3 @@ pub fn spawn_gated(
         }
     })
 }
-
