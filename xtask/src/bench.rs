@@ -103,13 +103,7 @@ fn in_kernel(here: bool, kernel: &str, authz: &Path) -> Result<Vec<Row>> {
     let status = if here {
         demo::on_this_kernel("tests/bench/run", &[], authz)?
     } else {
-        demo::in_a_machine(
-            "tests/bench/run",
-            &["--emulated".into()],
-            kernel,
-            authz,
-            &mut std::io::stderr(),
-        )?
+        demo::in_a_machine("tests/bench/run", &["--emulated".into()], kernel, authz, &mut std::io::stderr())?
     };
     ensure!(status == 0, "tests/bench/run ended with {status}");
     read(&file)

@@ -170,9 +170,7 @@ fn main() -> ExitCode {
         Task::Demo(args) => {
             demo::run("tests/demo/run", &args.args, args.place, &args.kernel).map(ExitCode::from)
         }
-        Task::Bench(args) => {
-            bench::run(&args.only, args.place, &args.kernel, args.json).map(ExitCode::from)
-        }
+        Task::Bench(args) => bench::run(&args.only, args.place, &args.kernel, args.json).map(ExitCode::from),
         Task::Kernels(args) => list_kernels(&args.names).map(|()| ExitCode::SUCCESS),
         Task::Codegen(args) => {
             if args.check { codegen::check() } else { codegen::write() }.map(|()| ExitCode::SUCCESS)

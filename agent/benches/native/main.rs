@@ -26,7 +26,12 @@ struct Row {
 
 impl Row {
     /// A row of times; `samples` is sorted here.
-    fn of(what: impl Into<String>, unit: &'static str, mut samples: Vec<f64>, method: impl Into<String>) -> Self {
+    fn of(
+        what: impl Into<String>,
+        unit: &'static str,
+        mut samples: Vec<f64>,
+        method: impl Into<String>,
+    ) -> Self {
         samples.sort_by(f64::total_cmp);
         let at = |share: f64| samples[((samples.len() - 1) as f64 * share).round() as usize];
         Self {

@@ -92,9 +92,8 @@ const _: () = assert!(size_of::<TestRunAttr>() == 80);
 pub fn test_run(program: BorrowedFd<'_>) -> nix::Result<u32> {
     let mut attr = TestRunAttr { prog_fd: program.as_raw_fd() as u32, ..TestRunAttr::default() };
     // SAFETY: `attr` outlives the call, which writes to nothing but it.
-    let result = unsafe {
-        libc::syscall(libc::SYS_bpf, BPF_PROG_TEST_RUN, &raw mut attr, size_of::<TestRunAttr>())
-    };
+    let result =
+        unsafe { libc::syscall(libc::SYS_bpf, BPF_PROG_TEST_RUN, &raw mut attr, size_of::<TestRunAttr>()) };
     Errno::result(result)?;
     Ok(attr.retval)
 }
