@@ -1,4 +1,5 @@
-//! What can be measured on the machine itself: `cargo bench --bench native`, as root.
+//! What can be measured on the machine itself: `cargo bench --bench native`, as root; with
+//! `-- --lookup` only the eBPF functions, which are as fast from an unoptimised build.
 //! `cargo xtask bench` adds what needs a kernel that takes LSM programs.
 #![allow(clippy::unwrap_used, clippy::expect_used)] // a measurement may panic
 
@@ -57,8 +58,12 @@ impl Row {
 }
 
 fn main() {
-    let mut rows = evaluate::rows();
-    rows.extend(ledger::rows());
+    let only_lookup = std::env::args().any(|argument| argument == "--lookup");
+    let mut rows = Vec::new();
+    if !only_lookup {
+        rows.extend(evaluate::rows());
+        rows.extend(ledger::rows());
+    }
     match lookup::rows() {
         Ok(more) => rows.extend(more),
         Err(error) => eprintln!("no figures of the eBPF functions: {error:#}"),
