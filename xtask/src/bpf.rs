@@ -1,4 +1,4 @@
-//! Compiles `ebpf/authz.bpf.c` with clang.
+//! Compiles `ebpf/*.bpf.c` with clang.
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -24,8 +24,13 @@ pub enum Error {
 ///
 /// The object is CO-RE: one file serves every supported kernel.
 pub fn build(root: &Path, out: &Path) -> Result<(), Error> {
+    build_source(root, "authz.bpf.c", out)
+}
+
+/// Compiles `<root>/ebpf/<source>`, another object of the same headers.
+pub fn build_source(root: &Path, source: &str, out: &Path) -> Result<(), Error> {
     let clang = std::env::var("CLANG").unwrap_or_else(|_| "clang".into());
-    let source = root.join("ebpf/authz.bpf.c");
+    let source = root.join("ebpf").join(source);
     let status = Command::new(&clang)
         // v3: 32-bit and fetching atomics, which clang 14 does not enable by itself.
         .args(["--target=bpf", "-mcpu=v3", "-O2", "-g", "-std=gnu11", "-Wall", "-Wextra", "-Werror"])

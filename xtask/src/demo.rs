@@ -1,4 +1,5 @@
-//! `cargo xtask demo` and `cargo xtask bench`: here if this kernel takes LSM programs, else in a virtual machine.
+//! `cargo xtask demo`, and the same for `cargo xtask bench`: here if this kernel takes LSM programs, else in a virtual machine.
+use std::io::Write;
 use std::path::Path;
 use std::process::Command;
 
@@ -21,10 +22,19 @@ pub enum Place {
 pub fn run(program: &str, args: &[String], place: Place, kernel: &str) -> Result<u8> {
     setup::run()?;
     let authz = vm::build_authz()?;
-    let here = match place {
+    if here(place, kernel, &authz) {
+        on_this_kernel(program, args, &authz)
+    } else {
+        in_a_machine(program, args, kernel, &authz, &mut std::io::stdout())
+    }
+}
+
+/// Whether `place` comes to this kernel; says so if it was left open and does not.
+pub(crate) fn here(place: Place, kernel: &str, authz: &Path) -> bool {
+    match place {
         Place::Here => true,
         Place::Vm => false,
-        Place::Auto => match takes_lsm_programs(&authz) {
+        Place::Auto => match takes_lsm_programs(authz) {
             Ok(()) => true,
             Err(why) => {
                 eprintln!(
@@ -33,8 +43,7 @@ pub fn run(program: &str, args: &[String], place: Place, kernel: &str) -> Result
                 false
             }
         },
-    };
-    if here { on_this_kernel(program, args, &authz) } else { in_a_machine(program, args, kernel, &authz) }
+    }
 }
 
 /// What `authz doctor --json` says; anything unclear is a no, as the virtual machine always works.
@@ -58,7 +67,7 @@ fn bpf_lsm(report: &serde_json::Value) -> Result<()> {
     }
 }
 
-fn on_this_kernel(program: &str, args: &[String], authz: &Path) -> Result<u8> {
+pub(crate) fn on_this_kernel(program: &str, args: &[String], authz: &Path) -> Result<u8> {
     let bin = authz.parent().context("authz lies in no folder")?.to_path_buf();
     let path = std::env::var_os("PATH").unwrap_or_default();
     let path = std::env::join_paths(std::iter::once(bin).chain(std::env::split_paths(&path)))?;
@@ -71,9 +80,15 @@ fn on_this_kernel(program: &str, args: &[String], authz: &Path) -> Result<u8> {
     Ok(vm::status_of(status))
 }
 
-fn in_a_machine(program: &str, args: &[String], kernel: &str, authz: &Path) -> Result<u8> {
+pub(crate) fn in_a_machine(
+    program: &str,
+    args: &[String],
+    kernel: &str,
+    authz: &Path,
+    out: &mut (dyn Write + Send),
+) -> Result<u8> {
     let request = suite::request(program, args, kernel, authz.to_path_buf())?;
-    match vm::run(&request, &mut std::io::stdout(), &mut std::io::stderr()) {
+    match vm::run(&request, out, &mut std::io::stderr()) {
         Ok(status) => Ok(status),
         Err(failure) => {
             eprintln!("xtask: {failure}");

@@ -4,6 +4,8 @@ pub mod bpf;
 #[cfg(feature = "cli")]
 mod apt;
 #[cfg(feature = "cli")]
+pub mod bench;
+#[cfg(feature = "cli")]
 pub mod codegen;
 #[cfg(feature = "cli")]
 pub mod demo;

@@ -1,11 +1,12 @@
-//! bpf(2): loading one tiny program, to see whether that is possible.
+//! bpf(2): loading one tiny program, to see whether that is possible, and running one once.
 #![allow(unsafe_code, reason = "bpf(2) has no safe wrapper")]
 
-use std::os::fd::{FromRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
 use nix::errno::Errno;
 
 const BPF_PROG_LOAD: libc::c_long = 5;
+const BPF_PROG_TEST_RUN: libc::c_long = 10;
 const BPF_PROG_TYPE_LSM: u32 = 29;
 const BPF_LSM_MAC: u32 = 27;
 
@@ -61,4 +62,38 @@ pub fn load_lsm_program(attach_btf_id: u32) -> nix::Result<OwnedFd> {
     let fd = Errno::result(fd)?;
     // SAFETY: the kernel has just made this descriptor for us; nobody else has it.
     Ok(unsafe { OwnedFd::from_raw_fd(fd as i32) })
+}
+
+/// The part of `union bpf_attr` for BPF_PROG_TEST_RUN (linux/bpf.h).
+#[repr(C)]
+#[derive(Default)]
+struct TestRunAttr {
+    prog_fd: u32,
+    retval: u32,
+    data_size_in: u32,
+    data_size_out: u32,
+    data_in: u64,
+    data_out: u64,
+    repeat: u32,
+    duration: u32,
+    ctx_size_in: u32,
+    ctx_size_out: u32,
+    ctx_in: u64,
+    ctx_out: u64,
+    flags: u32,
+    cpu: u32,
+    batch_size: u32,
+    pad: u32,
+}
+
+const _: () = assert!(size_of::<TestRunAttr>() == 80);
+
+/// Runs a raw tracepoint program once, without a context, on this processor; what it returned.
+pub fn test_run(program: BorrowedFd<'_>) -> nix::Result<u32> {
+    let mut attr = TestRunAttr { prog_fd: program.as_raw_fd() as u32, ..TestRunAttr::default() };
+    // SAFETY: `attr` outlives the call, which writes to nothing but it.
+    let result =
+        unsafe { libc::syscall(libc::SYS_bpf, BPF_PROG_TEST_RUN, &raw mut attr, size_of::<TestRunAttr>()) };
+    Errno::result(result)?;
+    Ok(attr.retval)
 }

@@ -6,6 +6,7 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 
 const BPF_MAP_LOOKUP_ELEM: libc::c_long = 1;
 const BPF_MAP_UPDATE_ELEM: libc::c_long = 2;
+const BPF_MAP_DELETE_ELEM: libc::c_long = 3;
 
 /// The part of `union bpf_attr` for element commands (linux/bpf.h).
 #[repr(C)]
@@ -27,7 +28,7 @@ fn elem(command: libc::c_long, map: BorrowedFd<'_>, pidfd: BorrowedFd<'_>, value
         ..ElemAttr::default()
     };
     // SAFETY: `attr` and `key` outlive the call; `value` points to a live value of the map's value
-    // size, which the two callers see to by type.
+    // size, which the callers see to by type, or is not looked at (delete).
     let result = unsafe { libc::syscall(libc::SYS_bpf, command, &raw const attr, size_of::<ElemAttr>()) };
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
@@ -39,6 +40,11 @@ pub fn task_storage_set<T: aya::Pod>(
     value: &T,
 ) -> io::Result<()> {
     elem(BPF_MAP_UPDATE_ELEM, map, pidfd, (value as *const T) as u64)
+}
+
+/// Removes the storage of the task behind `pidfd`.
+pub fn task_storage_delete(map: BorrowedFd<'_>, pidfd: BorrowedFd<'_>) -> io::Result<()> {
+    elem(BPF_MAP_DELETE_ELEM, map, pidfd, 0)
 }
 
 /// Reads it; `None`: the task has none.

@@ -1,0 +1,218 @@
+//! The functions of the eBPF hooks, run by BPF_PROG_TEST_RUN: see ebpf/bench.bpf.c.
+use std::os::fd::AsFd;
+
+use anyhow::{Context, Result, ensure};
+use authz::abi::raw::*;
+use authz::enforce::wire::verdict_key;
+use authz::event::{Action, Key};
+use authz::sys::{bpf, bpf_map, peer};
+use aya::maps::{Array, LpmTrie, Map, PerCpuArray, lpm_trie};
+use aya::programs::RawTracePoint;
+use aya::{Btf, Ebpf, EbpfLoader};
+
+use super::Row;
+
+static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/bench.bpf.o"));
+
+/// Names looked up in turn; as in the object.
+const NAMES: usize = 1024;
+/// Operations of one run.
+const OPERATIONS: u64 = 100_000;
+const RUNS: usize = 41;
+const DOMAIN: u32 = 1;
+
+type Verdicts = LpmTrie<aya::maps::MapData, authz::abi::VerdictKey, authz_verdict>;
+/// struct bench_run: rounds, nanoseconds, found.
+type Runs = Array<aya::maps::MapData, [u64; 3]>;
+/// struct bench_name: length and name.
+type Name = [u32; 1 + AUTHZ_KEY_MAX as usize / 4];
+
+struct Bench {
+    ebpf: Ebpf,
+    runs: Runs,
+    verdicts: Verdicts,
+    filled: usize,
+}
+
+pub(super) fn rows() -> Result<Vec<Row>> {
+    let mut bench = Bench::load()?;
+    let mut rows = Vec::new();
+    let per = format!("{OPERATIONS} in a loop of one run, {RUNS} runs, in-kernel clock");
+
+    let [loop_only, unmanaged] = bench.measure(["bench_empty", "bench_unmanaged"], OPERATIONS)?;
+    let cost = minus(&unmanaged, &loop_only);
+    rows.push(
+        Row::of("hook body for an unmanaged process", "ns", cost, format!("the label lookup that ends every hook of an unmanaged process, less the empty loop; {per}; without the kernel's call of the hook; one operation may meet two or three hooks"))
+            .against("<= 30 ns an operation", |median| median <= 30.0),
+    );
+
+    bench.label()?;
+    for entries in [10, 100, 1_000, 20_000] {
+        bench.fill(entries)?;
+        let [prepare, lookup] = bench.measure(["bench_prepare", "bench_lookup"], OPERATIONS)?;
+        let cost = minus(&lookup, &prepare);
+        rows.push(Row::of(format!("table lookup, {entries} entries"), "ns", cost, format!("remembered() with label and session, hits on up to {NAMES} of the names in turn, less a loop that only puts the name there; {per}")));
+    }
+
+    for entries in [10, 100, 1_000, 20_000] {
+        bench.fill(entries)?;
+        let [decide] = bench.measure(["bench_decide"], OPERATIONS / 10)?;
+        let decide: Vec<f64> = minus(&decide, &loop_only);
+        let depth = std::env::current_exe()?.components().count() - 1;
+        rows.push(
+            Row::of(format!("remembered decision, {entries} entries"), "ns", decide, format!("what file_open does: label, inode, path walk ({depth} components), table, counters; {} in a loop of one run, {RUNS} runs, in-kernel clock, less the empty loop; without the kernel's call of the hook", OPERATIONS / 10))
+                .against("<= 500 ns", |median| median <= 500.0),
+        );
+    }
+    Ok(rows)
+}
+
+fn minus(whole: &[f64], part: &[f64]) -> Vec<f64> {
+    let mut part = part.to_vec();
+    part.sort_by(f64::total_cmp);
+    let part = part[part.len() / 2];
+    whole.iter().map(|ns| ns - part).collect()
+}
+
+impl Bench {
+    fn load() -> Result<Self> {
+        let btf = Btf::from_sys_fs().context("/sys/kernel/btf/vmlinux")?;
+        let mut last = None;
+        // Where the kernel hides the two sequence counters, any readable word with an even value costs the same.
+        for address in sequence_addresses()? {
+            let mut ebpf = EbpfLoader::new()
+                .btf(Some(&btf))
+                .allow_unsupported_maps()
+                .override_global("rename_lock_addr", &address[0], true)
+                .override_global("mount_lock_addr", &address[1], true)
+                .load(OBJECT)?;
+            for name in ["bench_empty", "bench_prepare", "bench_lookup", "bench_unmanaged", "bench_decide"] {
+                let program: &mut RawTracePoint = ebpf.program_mut(name).context(name)?.try_into()?;
+                program.load().with_context(|| format!("cannot load {name}"))?;
+            }
+            let runs = Array::try_from(ebpf.take_map("runs").context("runs")?)?;
+            let verdicts = LpmTrie::try_from(ebpf.take_map("verdicts").context("verdicts")?)?;
+            let mut bench = Self { ebpf, runs, verdicts, filled: 0 };
+            bench.label()?;
+            match bench.run("bench_decide", 10).and_then(|_| bench.counter(AUTHZ_COUNT_RETRIES)) {
+                Ok(0) => {
+                    let pidfd = peer::pidfd_open(std::process::id() as i32)?;
+                    bench.unlabel(pidfd.as_fd())?;
+                    return Ok(bench);
+                }
+                Ok(_) => last = Some(anyhow::anyhow!("no word stands in for the sequence counters")),
+                Err(error) => last = Some(error),
+            }
+        }
+        Err(last.unwrap_or_else(|| anyhow::anyhow!("/proc/kallsyms shows no address")))
+    }
+
+    fn map(&mut self, name: &str) -> Result<&mut Map> {
+        self.ebpf.map_mut(name).with_context(|| format!("no map {name}"))
+    }
+
+    fn tasks(&mut self) -> Result<&aya::maps::MapData> {
+        match self.map("tasks")? {
+            Map::Unsupported(tasks) => Ok(tasks),
+            _ => anyhow::bail!("tasks is no task storage"),
+        }
+    }
+
+    /// Makes this process one of a session; nothing is attached, so nothing else notices.
+    fn label(&mut self) -> Result<()> {
+        let session =
+            authz_session { mode: AUTHZ_MODE_ENFORCE, generation: 1, hold_ns: 1, ..authz_session::default() };
+        Array::<_, authz_session>::try_from(self.map("sessions")?)?.set(1, session, 0)?;
+        let pidfd = peer::pidfd_open(std::process::id() as i32)?;
+        let task = authz_task { session: 1, generation: 1, domain: DOMAIN, pad: 0 };
+        bpf_map::task_storage_set(self.tasks()?.fd().as_fd(), pidfd.as_fd(), &task)?;
+        let own = std::env::current_exe()?;
+        self.insert(own.as_os_str().as_encoded_bytes())
+    }
+
+    fn unlabel(&mut self, pidfd: std::os::fd::BorrowedFd<'_>) -> Result<()> {
+        Ok(bpf_map::task_storage_delete(self.tasks()?.fd().as_fd(), pidfd)?)
+    }
+
+    fn insert(&mut self, name: &[u8]) -> Result<()> {
+        let object = AUTHZ_OBJ_PATH as u8;
+        let key = Key { action: Action::FileRead, object, role: 0, name: name.to_vec() };
+        let (bits, key) = verdict_key(DOMAIN, &key);
+        let verdict = authz_verdict { effect: AUTHZ_EFFECT_ALLOW, ..authz_verdict::default() };
+        Ok(self.verdicts.insert(&lpm_trie::Key::new(bits, key), verdict, 0)?)
+    }
+
+    /// Brings the table to `entries` names, and spreads those to look up over them.
+    fn fill(&mut self, entries: usize) -> Result<()> {
+        if entries < self.filled {
+            let keys: Vec<_> = self.verdicts.keys().collect::<Result<_, _>>()?;
+            for key in keys {
+                self.verdicts.remove(&key)?;
+            }
+            self.filled = 0;
+            self.label()?;
+        }
+        for number in self.filled..entries {
+            self.insert(name(number).as_bytes())?;
+        }
+        self.filled = entries;
+        let mut names: Array<_, Name> = Array::try_from(self.map("names")?)?;
+        for index in 0..NAMES {
+            let name = name(index * 7919 % entries);
+            let mut bytes = [0; size_of::<Name>()];
+            bytes[..4].copy_from_slice(&(name.len() as u32).to_ne_bytes());
+            bytes[4..4 + name.len()].copy_from_slice(name.as_bytes());
+            names.set(index as u32, bytemuck::cast::<_, Name>(bytes), 0)?;
+        }
+        Ok(())
+    }
+
+    /// Nanoseconds an operation, of each run of each program; the programs take turns.
+    fn measure<const N: usize>(&mut self, programs: [&str; N], operations: u64) -> Result<[Vec<f64>; N]> {
+        let mut all = [const { Vec::new() }; N];
+        for run in 0..RUNS + 3 {
+            for (program, samples) in programs.iter().zip(&mut all) {
+                let ns = self.run(program, operations)?;
+                if run >= 3 {
+                    samples.push(ns);
+                }
+            }
+        }
+        Ok(all)
+    }
+
+    fn run(&mut self, program: &str, operations: u64) -> Result<f64> {
+        self.runs.set(0, [operations, 0, 0], 0)?;
+        let loaded: &RawTracePoint = self.ebpf.program(program).context("no program")?.try_into()?;
+        bpf::test_run(loaded.fd()?.as_fd()).context("BPF_PROG_TEST_RUN")?;
+        let [_, ns, found] = self.runs.get(&0, 0)?;
+        ensure!(found == operations, "{program}: {found} of {operations} did what they should");
+        Ok(ns as f64 / operations as f64)
+    }
+
+    fn counter(&mut self, which: u32) -> Result<u64> {
+        let counters: PerCpuArray<_, u64> = PerCpuArray::try_from(self.map("counters")?)?;
+        Ok(counters.get(&which, 0)?.iter().sum())
+    }
+}
+
+fn name(number: usize) -> String {
+    format!("/home/dev/project/module_{}/src/part_{}/file_{number}.rs", number % 37, number % 11)
+}
+
+/// Addresses to try for the two sequence counters of path lookup, the right ones first.
+fn sequence_addresses() -> Result<Vec<[u64; 2]>> {
+    let text = std::fs::read_to_string("/proc/kallsyms").context("/proc/kallsyms")?;
+    let find = |symbol: &str| {
+        let line = text.lines().find(|line| line.split_ascii_whitespace().nth(2) == Some(symbol))?;
+        u64::from_str_radix(line.split_ascii_whitespace().next()?, 16).ok().filter(|address| *address != 0)
+    };
+    let mut all = Vec::new();
+    if let (Some(rename), Some(mount)) = (find("rename_lock"), find("mount_lock")) {
+        all.push([rename, mount]);
+    }
+    if let Some(text) = find("_stext") {
+        all.extend((0..16).map(|at| [text + at; 2]));
+    }
+    Ok(all)
+}

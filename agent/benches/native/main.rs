@@ -1,0 +1,83 @@
+//! What can be measured on the machine itself: `cargo bench --bench native`, as root; with
+//! `-- --lookup` only the eBPF functions, which are as fast from an unoptimised build.
+//! `cargo xtask bench` adds what needs a kernel that takes LSM programs.
+#![allow(clippy::unwrap_used, clippy::expect_used)] // a measurement may panic
+
+mod evaluate;
+mod ledger;
+mod lookup;
+
+use serde::Serialize;
+
+/// One figure and how it was got.
+#[derive(Serialize)]
+struct Row {
+    what: String,
+    unit: &'static str,
+    median: f64,
+    p10: f64,
+    p90: f64,
+    /// The best of all: the least for a time, the greatest for a rate.
+    best: f64,
+    p99: Option<f64>,
+    target: Option<&'static str>,
+    verdict: Option<&'static str>,
+    method: String,
+}
+
+impl Row {
+    /// A row of times; `samples` is sorted here.
+    fn of(
+        what: impl Into<String>,
+        unit: &'static str,
+        mut samples: Vec<f64>,
+        method: impl Into<String>,
+    ) -> Self {
+        samples.sort_by(f64::total_cmp);
+        let at = |share: f64| samples[((samples.len() - 1) as f64 * share).round() as usize];
+        Self {
+            what: what.into(),
+            unit,
+            median: at(0.5),
+            p10: at(0.1),
+            p90: at(0.9),
+            best: at(0.0),
+            p99: (samples.len() >= 500).then(|| at(0.99)),
+            target: None,
+            verdict: None,
+            method: method.into(),
+        }
+    }
+
+    /// With what the median is held against.
+    fn against(mut self, target: &'static str, met: impl Fn(f64) -> bool) -> Self {
+        self.target = Some(target);
+        self.verdict = Some(if met(self.median) { "met" } else { "missed" });
+        self
+    }
+}
+
+fn main() {
+    let only_lookup = std::env::args().any(|argument| argument == "--lookup");
+    let mut rows = Vec::new();
+    if !only_lookup {
+        rows.extend(evaluate::rows());
+        rows.extend(ledger::rows());
+    }
+    match lookup::rows() {
+        Ok(more) => rows.extend(more),
+        Err(error) => eprintln!("no figures of the eBPF functions: {error:#}"),
+    }
+    let json = std::env::args().any(|argument| argument == "--json");
+    for row in rows {
+        if json {
+            println!("{}", serde_json::to_string(&row).unwrap());
+        } else {
+            let (target, verdict) = (row.target.unwrap_or("-"), row.verdict.unwrap_or("-"));
+            println!(
+                "{}: {:.1} {} (p10 {:.1}, p90 {:.1}, best {:.1}); target {target}: {verdict}\n    {}",
+                row.what, row.median, row.unit, row.p10, row.p90, row.best, row.method
+            );
+        }
+    }
+}

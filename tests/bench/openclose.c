@@ -1,0 +1,176 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/*
+ * Does operations and times them. Reads lines from standard input and answers each with one line of
+ * nanoseconds: so that one process under authz and one beside it can take turns.
+ *   open PATH N       N times open and close; nanoseconds of all
+ *   create PATH N     N times create, close, unlink
+ *   exec PATH N       N times vfork, execve, wait
+ *   connect - N       N times socket, connect to 127.0.0.1, accept, close both
+ *   first DIR N       opens and closes DIR/f0 to DIR/f<N-1>; nanoseconds of each
+ *   landlock DIR N    restricts this process: may do everything below DIR, and read N files of it
+ */
+#define _GNU_SOURCE
+#include <arpa/inet.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/landlock.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+static uint64_t now(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return t.tv_sec * 1000000000ull + t.tv_nsec;
+}
+
+static int die(const char *what)
+{
+	fprintf(stderr, "openclose: %s: %s\n", what, strerror(errno));
+	exit(1);
+}
+
+static void open_once(const char *path)
+{
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+
+	if (fd < 0)
+		die(path);
+	close(fd);
+}
+
+static void create_once(const char *path)
+{
+	int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+
+	if (fd < 0)
+		die(path);
+	close(fd);
+	if (unlink(path))
+		die(path);
+}
+
+static void exec_once(const char *path)
+{
+	char *args[] = { (char *)path, NULL }, *none[] = { NULL };
+	int status;
+	pid_t pid = vfork();
+
+	if (pid < 0)
+		die("vfork");
+	if (!pid) {
+		execve(path, args, none);
+		_exit(127);
+	}
+	if (waitpid(pid, &status, 0) != pid || status)
+		die("exec");
+}
+
+static void connect_once(int listener, struct sockaddr_in *address)
+{
+	struct linger at_once = { .l_onoff = 1 };
+	int theirs, ours = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	if (ours < 0 || connect(ours, (struct sockaddr *)address, sizeof(*address)))
+		die("connect");
+	theirs = accept(listener, NULL, NULL);
+	if (theirs < 0)
+		die("accept");
+	setsockopt(ours, SOL_SOCKET, SO_LINGER, &at_once, sizeof(at_once));
+	close(ours);
+	close(theirs);
+}
+
+static int listen_somewhere(struct sockaddr_in *address)
+{
+	socklen_t size = sizeof(*address);
+	int listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	address->sin_family = AF_INET;
+	address->sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+	if (listener < 0 || bind(listener, (struct sockaddr *)address, size) || listen(listener, 16) ||
+	    getsockname(listener, (struct sockaddr *)address, &size))
+		die("listen");
+	return listener;
+}
+
+static void rule(int set, const char *path, uint64_t access)
+{
+	struct landlock_path_beneath_attr beneath = { .allowed_access = access };
+
+	beneath.parent_fd = open(path, O_PATH | O_CLOEXEC);
+	if (beneath.parent_fd < 0 || syscall(SYS_landlock_add_rule, set, LANDLOCK_RULE_PATH_BENEATH, &beneath, 0))
+		die(path);
+	close(beneath.parent_fd);
+}
+
+static void restrict_self(const char *dir, long n)
+{
+	struct landlock_ruleset_attr attr = { .handled_access_fs = LANDLOCK_ACCESS_FS_READ_FILE };
+	int set = syscall(SYS_landlock_create_ruleset, &attr, sizeof(attr.handled_access_fs), 0);
+	char path[4096];
+
+	if (set < 0)
+		die("landlock");
+	for (long i = 0; i < n; i++) {
+		snprintf(path, sizeof(path), "%s/f%ld", dir, i);
+		rule(set, path, LANDLOCK_ACCESS_FS_READ_FILE);
+	}
+	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) || syscall(SYS_landlock_restrict_self, set, 0))
+		die("landlock");
+	close(set);
+}
+
+int main(void)
+{
+	struct sockaddr_in address = { 0 };
+	int listener = listen_somewhere(&address);
+	char line[4200], what[16], path[4096];
+	uint64_t start, *each;
+	long n;
+
+	while (fgets(line, sizeof(line), stdin)) {
+		if (sscanf(line, "%15s %4095s %ld", what, path, &n) != 3)
+			die("a line is not understood");
+		if (!strcmp(what, "landlock")) {
+			restrict_self(path, n);
+			printf("0\n");
+		} else if (!strcmp(what, "first")) {
+			each = calloc(n, sizeof(*each));
+			for (long i = 0; i < n; i++) {
+				snprintf(line, sizeof(line), "%s/f%ld", path, i);
+				start = now();
+				open_once(line);
+				each[i] = now() - start;
+			}
+			for (long i = 0; i < n; i++)
+				printf("%llu ", (unsigned long long)each[i]);
+			printf("\n");
+			free(each);
+		} else {
+			start = now();
+			for (long i = 0; i < n; i++) {
+				if (!strcmp(what, "open"))
+					open_once(path);
+				else if (!strcmp(what, "create"))
+					create_once(path);
+				else if (!strcmp(what, "exec"))
+					exec_once(path);
+				else
+					connect_once(listener, &address);
+			}
+			printf("%llu\n", (unsigned long long)(now() - start));
+		}
+		fflush(stdout);
+	}
+	return 0;
+}

@@ -1,0 +1,184 @@
+//! `cargo xtask bench`: runs every measurement and prints one table.
+use std::fs;
+use std::io::Write;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, ensure};
+use serde::{Deserialize, Serialize};
+
+use crate::demo::{self, Place};
+use crate::{project, setup, vm};
+
+/// A part of the measurements.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Part {
+    /// Evaluation, ledger and the functions of the eBPF hooks, on this machine
+    Native,
+    /// Landlock on this machine, for comparison
+    Landlock,
+    /// Operations under authz, on a kernel that takes LSM programs
+    Kernel,
+}
+
+/// One figure, as agent/benches/native and tests/bench/run write it.
+#[derive(Debug, Serialize, Deserialize)]
+struct Row {
+    #[serde(default)]
+    place: String,
+    what: String,
+    unit: String,
+    median: f64,
+    p10: f64,
+    p90: f64,
+    best: f64,
+    p99: Option<f64>,
+    target: Option<String>,
+    verdict: Option<String>,
+    method: String,
+}
+
+/// Measures and prints; the status says only whether every part ran.
+pub fn run(only: &[Part], place: Place, kernel: &str, json: bool) -> Result<u8> {
+    setup::run()?;
+    let wanted = |part| only.is_empty() || only.contains(&part);
+    let mut rows = Vec::new();
+    let mut complete = true;
+    let mut add = |name: &str, place: &str, part: Result<Vec<Row>>| match part {
+        Ok(part) => rows.extend(part.into_iter().map(|row| Row { place: place.to_owned(), ..row })),
+        Err(error) => {
+            eprintln!("xtask: the part {name} gave no figures: {error:#}");
+            complete = false;
+        }
+    };
+    if wanted(Part::Native) {
+        add("native", "native", native());
+    }
+    if wanted(Part::Landlock) {
+        add("landlock", "native", landlock());
+    }
+    if wanted(Part::Kernel) {
+        let authz = vm::build_authz()?;
+        let here = demo::here(place, kernel, &authz);
+        let name = if here { "native".into() } else { format!("VM {kernel}") };
+        add("kernel", &name, in_kernel(here, kernel, &authz));
+    }
+    let mut out = std::io::stdout().lock();
+    if json {
+        writeln!(out, "{}", serde_json::to_string_pretty(&rows)?)?;
+    } else {
+        write!(out, "{}", table(&rows))?;
+    }
+    Ok(u8::from(!complete))
+}
+
+fn native() -> Result<Vec<Row>> {
+    let output = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
+        .args(["bench", "--quiet", "-p", "authz", "--bench", "native", "--", "--json"])
+        .current_dir(project::root())
+        .stderr(Stdio::inherit())
+        .output()
+        .context("cannot start cargo")?;
+    ensure!(output.status.success(), "cargo bench: {}", output.status);
+    parse(&String::from_utf8_lossy(&output.stdout))
+}
+
+fn landlock() -> Result<Vec<Row>> {
+    let results = results("here")?;
+    let status = Command::new(project::root().join("tests/bench/run"))
+        .arg("--landlock")
+        .env("AUTHZ_RESULTS", &results)
+        .stdout(Stdio::null())
+        .status()
+        .context("cannot start tests/bench/run")?;
+    ensure!(status.success(), "tests/bench/run --landlock: {status}");
+    read(&results.join("landlock.jsonl"))
+}
+
+fn in_kernel(here: bool, kernel: &str, authz: &Path) -> Result<Vec<Row>> {
+    let file = results(if here { "here" } else { kernel })?.join("bench.jsonl");
+    if file.exists() {
+        fs::remove_file(&file).with_context(|| format!("cannot remove {}", file.display()))?;
+    }
+    let status = if here {
+        demo::on_this_kernel("tests/bench/run", &[], authz)?
+    } else {
+        demo::in_a_machine("tests/bench/run", &["--emulated".into()], kernel, authz, &mut std::io::stderr())?
+    };
+    ensure!(status == 0, "tests/bench/run ended with {status}");
+    read(&file)
+}
+
+fn results(of: &str) -> Result<std::path::PathBuf> {
+    let folder = project::target().join("results").join(of);
+    fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
+    Ok(folder)
+}
+
+fn read(file: &Path) -> Result<Vec<Row>> {
+    parse(&fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?)
+}
+
+fn parse(lines: &str) -> Result<Vec<Row>> {
+    lines
+        .lines()
+        .filter(|line| line.starts_with('{'))
+        .map(|line| serde_json::from_str(line).with_context(|| format!("not a figure: {line}")))
+        .collect()
+}
+
+/// A Markdown table, and the methods below it by number.
+fn table(rows: &[Row]) -> String {
+    let mut text = String::from(
+        "| | what | where | median | p10 to p90 | best | p99 | target | |\n|---|---|---|---|---|---|---|---|---|\n",
+    );
+    for (number, row) in rows.iter().enumerate() {
+        text += &format!(
+            "| {} | {} | {} | {} {} | {} to {} | {} | {} | {} | {} |\n",
+            number + 1,
+            row.what,
+            row.place,
+            short(row.median),
+            row.unit,
+            short(row.p10),
+            short(row.p90),
+            short(row.best),
+            row.p99.map(short).unwrap_or_default(),
+            row.target.as_deref().unwrap_or_default(),
+            row.verdict.as_deref().unwrap_or_default(),
+        );
+    }
+    text += "\nMethods:\n\n";
+    for (number, row) in rows.iter().enumerate() {
+        text += &format!("{}. {}: {}\n", number + 1, row.what, row.method);
+    }
+    text
+}
+
+/// Three digits or so: a bench is no more exact.
+fn short(value: f64) -> String {
+    match value.abs() {
+        size if size >= 1000.0 => {
+            let digits = format!("{:.0}", value.abs());
+            let groups: Vec<&str> = digits
+                .as_bytes()
+                .rchunks(3)
+                .rev()
+                .map(|group| std::str::from_utf8(group).unwrap_or_default())
+                .collect();
+            format!("{}{}", if value < 0.0 { "-" } else { "" }, groups.join(","))
+        }
+        size if size >= 100.0 => format!("{value:.0}"),
+        size if size >= 10.0 => format!("{value:.1}"),
+        _ => format!("{value:.2}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn figures_are_short() {
+        let texts = [0.5, 1.234, 45.67, 456.7, 1234.0, -1_234_567.0].map(super::short);
+        assert_eq!(texts, ["0.50", "1.23", "45.7", "457", "1,234", "-1,234,567"]);
+    }
+}
