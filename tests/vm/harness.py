@@ -53,12 +53,12 @@ def authz_argv(policy, argv, **flags):
     return [*line, "--", *argv]
 
 
-def authz_exec(policy, argv, timeout=120, env=None, cwd=None, **flags):
+def authz_exec(policy, argv, timeout=120, env=None, cwd=None, close_fds=True, **flags):
     """Runs `argv` under policy (Rego text, a path, `preset:NAME` or a list of these) to its end.
 
     A CompletedProcess with text output; status 124 if it took longer than `timeout` seconds.
     """
-    return finish(authz_argv(policy, argv, **flags), timeout, env, cwd)
+    return finish(authz_argv(policy, argv, **flags), timeout, env, cwd, close_fds)
 
 
 def authz_start(policy, argv, env=None, cwd=None, **flags):
@@ -67,9 +67,9 @@ def authz_start(policy, argv, env=None, cwd=None, **flags):
                             stderr=subprocess.PIPE, text=True, env=environment(env), cwd=cwd)
 
 
-def bare(argv, timeout=120, env=None, cwd=None):
+def bare(argv, timeout=120, env=None, cwd=None, close_fds=True):
     """As authz_exec, but without authz: what is denied there has to succeed here."""
-    return finish(argv, timeout, env, cwd)
+    return finish(argv, timeout, env, cwd, close_fds)
 
 
 def authz(*args, timeout=60):
@@ -81,10 +81,10 @@ def environment(extra):
     return {**os.environ, **{name: str(value) for name, value in (extra or {}).items()}}
 
 
-def finish(argv, timeout, env, cwd):
+def finish(argv, timeout, env, cwd, close_fds=True):
     try:
         return subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace",
-                              timeout=timeout, env=environment(env), cwd=cwd)
+                              timeout=timeout, env=environment(env), cwd=cwd, close_fds=close_fds)
     except subprocess.TimeoutExpired as late:
         def text(output):
             return (output or b"").decode(errors="replace") if not isinstance(output, str) else output
