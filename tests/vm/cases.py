@@ -14,7 +14,7 @@ CASES = pathlib.Path(__file__).resolve().parent.parent / "cases"
 PROBE = str(pathlib.Path(__file__).with_name("probe.py"))
 
 # What a kernel answers that lacks the feature; the case is skipped.
-MISSING = {"ENOSYS", "EAFNOSUPPORT", "EPROTONOSUPPORT", "EOPNOTSUPP", "ESOCKTNOSUPPORT"}
+MISSING = {"ENOSYS", "EAFNOSUPPORT", "EPROTONOSUPPORT", "EOPNOTSUPP", "ENOTSUP", "ESOCKTNOSUPPORT"}
 
 
 def load(name):
