@@ -21,7 +21,7 @@ def load(name):
     """The policy and the cases of a table; `expect` is the outcome under authz."""
     with open(CASES / f"{name}.toml", "rb") as file:
         table = tomllib.load(file)
-    cases = [{**case, "expect": "EACCES"} for case in table.get("deny", [])]
+    cases = [{**case, "expect": case.get("errno", "EACCES")} for case in table.get("deny", [])]
     cases += [{**case, "expect": case.get("bare", "ok")} for case in table.get("allow", [])]
     policy = table["policy"]
     return policy if policy.startswith("preset:") else str(CASES / policy), cases
