@@ -163,14 +163,15 @@ def kill(pid):
 
 
 def daemons():
-    """The process ids of authz's daemon."""
+    """The daemon: the other child of the `authz exec` that started the probe."""
     for pid in filter(str.isdigit, os.listdir("/proc")):
         try:
-            with open(f"/proc/{pid}/cmdline", "rb") as file:
-                if file.read().split(b"\0")[:2] == [b"authz", b"daemon"]:
-                    yield int(pid)
+            with open(f"/proc/{pid}/stat") as file:
+                parent = int(file.read().rpartition(")")[2].split()[1])
         except OSError:
             continue
+        if parent == os.getppid() and int(pid) != os.getpid():
+            yield int(pid)
 
 
 def kill_daemon(name):
