@@ -7,6 +7,7 @@ import pathlib
 import socket
 import subprocess
 import tempfile
+import threading
 import time
 
 HERE = pathlib.Path(__file__).resolve().parent
@@ -96,6 +97,31 @@ def daemon_of(process):
         if int(fields[1]) == process.pid and b"daemon" in line:
             return int(path.split("/")[2]), line[line.index(b"--instance") + 1].decode()
     return None
+
+
+class Lines:
+    """What a running command writes to its standard output, line by line, without waiting for ever."""
+
+    def __init__(self, process):
+        self.lines, self.read = [], 0
+        self.thread = threading.Thread(target=self.collect, args=[process.stdout], daemon=True)
+        self.thread.start()
+
+    def collect(self, stream):
+        for line in stream:
+            self.lines.append(line)
+
+    def take(self, count, seconds=30):
+        """The next `count` lines, or fewer if they do not come."""
+        wait(lambda: len(self.lines) >= self.read + count, seconds)
+        new = self.lines[self.read:self.read + count]
+        self.read += len(new)
+        return "".join(new)
+
+    def ended(self, seconds=30):
+        """Whether all who could write have ended."""
+        self.thread.join(seconds)
+        return not self.thread.is_alive()
 
 
 def numbers(output, letters="wrcd"):

@@ -26,6 +26,7 @@ class Driven:
         for number in range(rounds):
             steps += [f"until:{top}/{number}", *[f"w:{top}/x/a"] * times]
         self.run = harness.authz_start(policy, [control.probe(), *steps, f"until:{top}/end"], name=name)
+        self.lines = control.Lines(self.run)
         self.socket, view = control.wait(lambda: control.session(name)) or (None, {})
         self.session, self.number = view.get("session"), 0
 
@@ -36,7 +37,7 @@ class Driven:
     def writes(self):
         (self.top / str(self.number)).touch()
         self.number += 1
-        return control.numbers("".join(self.run.stdout.readline() for _ in range(self.times)))
+        return control.numbers(self.lines.take(self.times))
 
     def stats(self):
         time.sleep(1)
@@ -44,7 +45,9 @@ class Driven:
 
     def end(self):
         (self.top / "end").touch()
-        return control.finish(self.run, 30)
+        control.wait(lambda: self.run.poll() is not None, 20)
+        self.run.terminate()
+        self.run.wait()
 
 
 def tool():

@@ -24,8 +24,9 @@ def run():
     bare = harness.bare([probe, *before, *after])
     check("kill: the probe writes when bare", control.numbers(bare.stdout) == [0] * 7, bare)
     agent = harness.authz_start(policy, [probe, *before, f"until:{top}/go", *after, f"until:{top}/end"])
-    lines = [agent.stdout.readline() for _ in before]
-    check("kill: before, the policy is enforced", control.numbers("".join(lines)) == [0, 0, 13], lines)
+    lines = control.Lines(agent)
+    first = lines.take(len(before), control.SLOW)
+    check("kill: before, the policy is enforced", control.numbers(first) == [0, 0, 13], first)
     daemon = control.daemon_of(agent)
     if not check("kill: the daemon is found", daemon):
         control.finish(agent, 1)
@@ -34,7 +35,7 @@ def run():
     os.kill(pid, signal.SIGKILL)
     os.kill(agent.pid, signal.SIGKILL)
     (top / "go").touch()
-    errnos = control.numbers("".join(agent.stdout.readline() for _ in after))
+    errnos = control.numbers(lines.take(len(after)))
     check("kill: the surviving agent still gets EACCES for what was denied", errnos[:1] == [13], errnos)
     check("kill: the surviving agent gets EACCES for what was never decided", errnos[1:2] + errnos[3:] == [13, 13], errnos)
     check("kill: what was remembered as allowed still works", errnos[2:3] == [0], errnos)
@@ -44,6 +45,6 @@ def run():
     check("kill: another session starts meanwhile, and leaves the pins in place",
           other.returncode == 0 and (PINS / instance).exists(), other)
     (top / "end").touch()
-    check("kill: the agent ends", agent.stdout.read() == "")
+    check("kill: the agent ends", lines.ended())
     third = harness.authz_exec(policy, ["/bin/true"])
     check("kill: the next start cleans up", third.returncode == 0 and not (PINS / instance).exists(), third)
