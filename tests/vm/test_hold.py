@@ -128,7 +128,7 @@ def terminal():
                     break
         return until in text
 
-    os.write(fd, f"echo typed > {file}; echo status=$?; /bin/sh -c 'echo again > {file}'; echo child=$?; jobs\n".encode())
+    os.write(fd, f"echo typed >> {file}; echo status=$?; /bin/sh -c 'echo again >> {file}'; echo child=$?; jobs\n".encode())
     for _ in range(2):
         if view := held(file):
             control.answer(view, True)
