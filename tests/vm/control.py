@@ -154,5 +154,6 @@ def finish(process, seconds=120):
             out, err = process.communicate(timeout=10)
         except subprocess.TimeoutExpired:
             process.kill()
-            out, err = process.communicate()
+            process.wait()
+            out, err = "", ""  # others may hold the pipes open
         return out, err + "\ntimed out"
