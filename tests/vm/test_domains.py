@@ -1,0 +1,126 @@
+"""What a policy reads besides the resource: its verdicts follow, and are remembered only as far."""
+
+import pathlib
+import shutil
+import time
+
+import control
+import harness
+from harness import check
+
+ALL = 'allow contains {"id": "rest", "reason": "r"} if true\n'
+CALL = {"name": "write_file", "server": "fs", "arguments": {}, "span": "0123456789abcdef"}
+
+
+def deny(path, condition):
+    return ALL + (f'deny contains {{"id": "no", "reason": "r"}} '
+                  f'if {{ writes; under(input.resource.id, "{path}"); {condition} }}\n')
+
+
+class Driven:
+    """A session whose probe does some writes each time it is told to."""
+
+    def __init__(self, name, policy, top, rounds, times=4):
+        self.top, self.name, self.times = top, name, times
+        steps = []
+        for number in range(rounds):
+            steps += [f"until:{top}/{number}", *[f"w:{top}/x/a"] * times]
+        self.run = harness.authz_start(policy, [control.probe(), *steps, f"until:{top}/end"], name=name)
+        self.lines = control.Lines(self.run)
+        self.socket, view = control.wait(lambda: control.session(name)) or (None, {})
+        self.session, self.number = view.get("session"), 0
+
+    def call(self, call):
+        response = control.request(self.socket, op="set_call", session=self.session, call=call)
+        return response.get("is") == "done"
+
+    def writes(self):
+        (self.top / str(self.number)).touch()
+        self.number += 1
+        return control.numbers(self.lines.take(self.times))
+
+    def stats(self):
+        time.sleep(1)
+        return control.session(self.name)[1]["stats"]
+
+    def end(self):
+        (self.top / "end").touch()
+        control.wait(lambda: self.run.poll() is not None, 20)
+        self.run.terminate()
+        self.run.wait()
+
+
+def tool():
+    top = control.folder("x")
+    case = Driven("tool", deny(top / "x", 'input.context.tool.name == "write_file"'), top, 5)
+    if not check("domains: a session that reads the tool starts", case.session):
+        return
+    verdicts = [case.writes()]
+    for call in (CALL, {**CALL, "name": "read_file"}, CALL, None):
+        check("domains: the call is set", case.call(call))
+        verdicts.append(case.writes())
+    stats = case.stats()
+    case.end()
+    check("domains: verdicts follow the tool call",
+          verdicts == [[0] * 4, [13] * 4, [0] * 4, [13] * 4, [0] * 4], verdicts)
+    check("domains: within a tool call they are remembered", stats["remembered"] >= 10, stats)
+
+
+def neither():
+    top = control.folder("x")
+    case = Driven("neither", deny(top / "y", "true"), top, 4, times=20)
+    if not check("domains: a session that reads neither starts", case.session):
+        return
+    first = case.writes()
+    before, verdicts = case.stats(), []
+    for call in (CALL, {**CALL, "name": "read_file"}, None):
+        case.call(call)
+        verdicts += case.writes()
+    after = case.stats()
+    case.end()
+    asked = [stats["operations"] - stats["remembered"] for stats in (before, after)]
+    check("domains: what reads no tool call is not asked again when it changes",
+          first == [0] * 20 and verdicts == [0] * 60 and asked[0] == asked[1]
+          and after["remembered"] - before["remembered"] == 60, (before, after))
+
+
+def clock():
+    top = control.folder("x")
+    end = time.time() + 20
+    case = Driven("clock", deny(top / "x", f"time.now_ns() > {int(end * 1e9)}"), top, 2)
+    if not check("domains: a session that reads time starts", case.session):
+        return
+    early = case.writes()
+    in_time = time.time() < end
+    time.sleep(max(0, end + 0.5 - time.time()))
+    late = case.writes()
+    stats = case.stats()
+    case.end()
+    check("domains: verdicts follow the time", in_time and early == [0] * 4 and late == [13] * 4, (in_time, early, late))
+    check("domains: what reads time is never remembered", stats["operations"] >= 8 and stats["remembered"] == 0, stats)
+
+
+def subject():
+    top = control.folder("x")
+    probe = control.probe()
+    other = top / "other"
+    shutil.copy(probe, other)
+    write = f"w:{top}/x/a"
+    steps = [probe, write, write, f"exec:{other}", write, write, f"exec:{probe}", write]
+    bare = harness.bare(steps)
+    run = harness.authz_exec(deny(top / "x", f'input.subject.properties.exe == "{other}"'), steps)
+    check("domains: verdicts follow the program", control.numbers(bare.stdout) == [0] * 5
+          and control.numbers(run.stdout) == [0, 0, 13, 13, 0], (run, bare))
+    steps = [probe, write, write, "uid:65534", write, write]
+    bare = harness.bare(steps)
+    run = harness.authz_exec(deny(top / "x", "input.subject.properties.uid == 65534"), steps)
+    check("domains: verdicts follow the user", control.numbers(bare.stdout) == [0] * 4
+          and control.numbers(run.stdout) == [0, 0, 13, 13] and "uid 0" in run.stdout, (run, bare))
+
+
+def run():
+    assert pathlib.Path(control.probe()).exists()
+    tool()
+    neither()
+    clock()
+    subject()
