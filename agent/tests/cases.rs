@@ -35,7 +35,11 @@ impl Case {
     fn input(&self) -> Input {
         let id = self.resource.as_ref().or(self.args.first()).expect("a resource");
         let id = [
-            ("{prod}", "/prod/c"), ("{free}", "/free/c"), ("{base}", ""), ("{case}", "c"), ("{outside}", "4242"),
+            ("{prod}", "/prod/c"),
+            ("{free}", "/free/c"),
+            ("{base}", ""),
+            ("{case}", "c"),
+            ("{outside}", "4242"),
         ]
         .iter()
         .fold(id.clone(), |id, (name, value)| id.replace(name, value));
@@ -76,8 +80,8 @@ fn decide(name: &str) -> usize {
         None => PolicySource::Path(folder().join(&table.policy)),
     };
     let generated = Generated { protected: vec!["/run/authz".into()], ..Generated::default() };
-    let bundle =
-        Bundle::load(&[policy, PolicySource::Path(data.path().into())], &generated).expect("the policy loads");
+    let bundle = Bundle::load(&[policy, PolicySource::Path(data.path().into())], &generated)
+        .expect("the policy loads");
     let mut engine = Engine::load(&bundle).expect("the policy is sound");
     let mut count = 0;
     for (cases, effect) in [(&table.deny, Effect::Deny), (&table.allow, Effect::Allow)] {
