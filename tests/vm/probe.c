@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: Apache-2.0 */
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /*
  * probe STEP... : does the steps in turn and prints a line for each: what it was, its errno, and for w: how
  * often a second thread counted meanwhile and how many milliseconds it took.
