@@ -117,6 +117,8 @@ static __noinline int ask(struct authz_task *task, struct call *call)
 	digest(call, &d);
 	identity = call_identity();
 	slot = find_slot(call, &d, now);
+	if (slot && outdated(task, slot, identity))
+		slot->state = SLOT_USED;
 	if (slot && slot->state == SLOT_ASKED) {
 		ticket = slot->ticket;
 		answer = bpf_map_lookup_elem(&answers, &ticket);
@@ -149,6 +151,8 @@ static __noinline int ask(struct authz_task *task, struct call *call)
 		slot->digest[0] = d.a;
 		slot->digest[1] = d.b;
 		slot->call = identity;
+		slot->domain = task->domain;
+		slot->generation = task->generation;
 		slot->ticket = __sync_fetch_and_add(&last_ticket, 1) + 1;
 		slot->deadline_ns = now + session->hold_ns;
 		slot->effect = AUTHZ_EFFECT_NONE;

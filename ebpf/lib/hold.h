@@ -102,6 +102,13 @@ static __always_inline void revive_answers(struct call *call, __u64 identity, __
 	}
 }
 
+/* A question of an earlier call or domain: it was answered through the table, so nobody will answer it now. */
+static __always_inline bool_t outdated(struct authz_task *task, struct slot *slot, __u64 identity)
+{
+	return slot->state <= SLOT_ASKED && (slot->call != identity || slot->domain != task->domain ||
+					     slot->generation != task->generation);
+}
+
 /* One call may meet a second hook for the same thing (open with O_TRUNC, execve): one answer serves both. */
 static __always_inline bool_t serves_again(struct call *call, struct slot *slot, __u64 identity)
 {

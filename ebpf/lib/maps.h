@@ -12,6 +12,8 @@ struct slot {
 	__u32 effect;		/* NONE: not answered */
 	__u32 state;
 	__u32 stage;		/* of the hook that used it */
+	__u32 domain;		/* of the task when it was asked */
+	__u32 generation;
 	__u32 pad;
 };
 
