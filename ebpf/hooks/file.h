@@ -57,8 +57,10 @@ int BPF_PROG(file_open, struct file *file)
 	if (flags & FLAG_EXEC)
 		return decide_file(task, AUTHZ_PROCESS_EXEC, AUTHZ_ROLE_PROGRAM, 0, file->f_path.mnt, file->f_path.dentry,
 				   NULL, NULL);
+	/* Each restart makes another nameless inode: what stays the same, and counts, is the folder. */
 	if ((flags & FLAG_TMPFILE) == FLAG_TMPFILE)
-		return decide_file(task, AUTHZ_FILE_CREATE, 0, flags, file->f_path.mnt, file->f_path.dentry, NULL, NULL);
+		return decide_file(task, AUTHZ_FILE_CREATE, 0, flags, file->f_path.mnt,
+				   BPF_CORE_READ(file, f_path.dentry, d_parent), NULL, NULL);
 	if ((mode & FMODE_READ) || !(mode & FMODE_WRITE))
 		ret = decide_file(task, AUTHZ_FILE_READ, 0, flags, file->f_path.mnt, file->f_path.dentry, NULL, NULL);
 	if (!ret && (mode & FMODE_WRITE))
