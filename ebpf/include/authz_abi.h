@@ -15,7 +15,8 @@
 #define AUTHZ_PATH_MAX 4096	/* bytes of a path with its NUL; longer fails closed */
 #define AUTHZ_KEY_MAX 240	/* bytes of a path in the verdict table; longer is asked each time */
 #define AUTHZ_SESSIONS_MAX 1024	/* sessions of one instance; index 0 is "unmanaged" */
-#define AUTHZ_DATA_MAX (2 * AUTHZ_PATH_MAX + 8)	/* two names, and room for a whole last word */
+#define AUTHZ_WALK_BASE 2560	/* longest first name of a rename or link, whose second name is walked behind it */
+#define AUTHZ_DATA_MAX (AUTHZ_WALK_BASE + AUTHZ_PATH_MAX + 264)	/* names; a last component and a last word */
 #define AUTHZ_SLOTS 8		/* answers one system call may need */
 
 /* Numbers of the actions; event.rs names them. */

@@ -11,6 +11,7 @@ static __always_inline int send(struct authz_task *task, struct call *call)
 	describe_task(e, task);
 	e->observe = observing(task);
 	len += AUTHZ_EVENT_HEADER;
+	barrier_var(len);	/* 6.1 loses the bound of what the compiler computes twice */
 	if (len > sizeof(*e))
 		len = sizeof(*e);
 	if (bpf_ringbuf_output(&events, e, len, 0)) {

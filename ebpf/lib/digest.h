@@ -5,7 +5,7 @@
  */
 #pragma once
 
-#define DIGEST_WORDS (2 * AUTHZ_PATH_MAX / 8)
+#define DIGEST_WORDS ((AUTHZ_DATA_MAX - 8) / 8)
 
 struct digest {
 	struct call *call;
@@ -56,7 +56,10 @@ static __always_inline void digest(struct call *call, struct digest *d)
 		absorb(d, e->ctime_nsec);
 	}
 	/* Bytes after the names are left over from an earlier event: zero up to a whole word. */
-	__builtin_memset(&e->data[len & (2 * AUTHZ_PATH_MAX - 1)], 0, 8);
+	barrier_var(len);
+	if (len > AUTHZ_DATA_MAX - 8)
+		len = AUTHZ_DATA_MAX - 8;
+	__builtin_memset(&e->data[len], 0, 8);
 	d->words = (len + 7) / 8;
 	if (bpf_loop(DIGEST_WORDS, digest_step, d, 0) < 0)
 		count(AUTHZ_CAUSE_READ);

@@ -51,7 +51,7 @@ static __always_inline int kick(void)
 
 	if (bpf_send_signal_thread(SIGSTOP) || bpf_send_signal_thread(SIGCONT))
 		return -1;
-	if (!(BPF_CORE_READ(current, thread_info.flags) & TIF_SIGPENDING_BIT))
+	if (!(BPF_CORE_READ(current, thread_info.flags) & sigpending_mask))
 		return -1;
 	count(AUTHZ_COUNT_KICKS);
 	return 0;

@@ -262,7 +262,6 @@ struct sockaddr_in6_raw {
 #define PF_IO_WORKER 0x10u
 #define PF_DUMPCORE 0x200u
 #define PF_KTHREAD 0x200000u
-#define TIF_SIGPENDING_BIT 0x4ul
 #define TS_COMPAT 0x2u
 #define SIGCONT 18
 #define SIGSTOP 19

@@ -2,6 +2,10 @@
 /* Every map, and the two values the loader sets. */
 #pragma once
 
+#ifndef barrier_var
+#define barrier_var(var) asm volatile("" : "+r"(var))
+#endif
+
 /* An answer that the current system call of this task needs, or has. Bound to the operation by its
  * digest and to the call by its registers. */
 struct slot {
@@ -19,16 +23,18 @@ struct slot {
 
 enum slot_state { SLOT_UNSENT = 1, SLOT_ASKED = 2, SLOT_ANSWERED = 3, SLOT_USED = 4 };
 
-/* What one thread's operation in progress needs; per task, so preemption cannot mix two. */
+/* What one thread's operation in progress needs; per task, so preemption cannot mix two. Below 8 KiB: 7.x
+ * allocates task storage by kmalloc_nolock, which gives no more. */
 struct call {
 	struct slot slots[AUTHZ_SLOTS];
 	struct authz_verdict_key key;
 	__u32 no_hold;		/* a restart would lose something */
 	__u32 stage;		/* 1: a second hook of one call for the same thing */
 	__u32 pad;
-	__u8 walk[AUTHZ_PATH_MAX + 256];	/* filled from its end */
 	struct authz_event event;
 };
+
+_Static_assert(sizeof(struct call) <= 8192 - 128, "task storage of 7.x");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_TASK_STORAGE);
@@ -89,6 +95,7 @@ struct {
 const volatile __u64 digest_seed[2] = { 1, 2 };	/* random: nobody outside can aim for a collision */
 const volatile __u64 rename_lock_addr = 0;	/* of the kernel's seqlocks, from kallsyms */
 const volatile __u64 mount_lock_addr = 0;
+const volatile __u64 sigpending_mask = 4;	/* 1 << TIF_SIGPENDING, which 6.18 moved */
 
 __u64 last_ticket = 0;
 

@@ -106,8 +106,11 @@ static __always_inline bool_t put_path(struct call *call, __u32 pos, bool_t othe
 	len = (AUTHZ_PATH_MAX - pos) & (AUTHZ_PATH_MAX - 1);
 	pos &= AUTHZ_PATH_MAX - 1;
 	if (other)
-		at = e->path_len & (AUTHZ_PATH_MAX - 1);
-	if (bpf_probe_read_kernel(&e->data[at], len, &call->walk[pos])) {
+		at = e->path_len;
+	if (at > AUTHZ_WALK_BASE)
+		return 0;	/* the walk of the second name ran into the first */
+	/* To lower addresses: the copy goes upwards, so it may overlap. */
+	if (bpf_probe_read_kernel(&e->data[at], len, &e->data[AUTHZ_WALK_BASE + pos])) {
 		count(AUTHZ_CAUSE_READ);
 		return 0;
 	}

@@ -15,7 +15,7 @@ struct walk {
 	struct dentry *dentry;
 	struct mount *mnt;
 	struct dentry *mnt_root;
-	__u32 pos;		/* of the first byte in call->walk */
+	__u32 pos;		/* of the first byte in the walk's part of the event's data */
 	__u32 result;		/* enum authz_object; 0: still walking */
 };
 
@@ -57,8 +57,8 @@ static long walk_step(__u32 step, struct walk *w)
 	}
 	pos = (pos - len - 1) & (AUTHZ_PATH_MAX - 1);
 	len &= NAME_MASK;
-	w->call->walk[pos] = '/';
-	if (bpf_probe_read_kernel(&w->call->walk[pos + 1], len, name)) {
+	w->call->event.data[AUTHZ_WALK_BASE + pos] = '/';
+	if (bpf_probe_read_kernel(&w->call->event.data[AUTHZ_WALK_BASE + pos + 1], len, name)) {
 		count(AUTHZ_CAUSE_READ);
 		w->result = AUTHZ_OBJ_BROKEN;
 		return 1;
@@ -79,7 +79,7 @@ static __always_inline __u32 sequence(__u64 addr)
 }
 
 /*
- * Walks into call->walk; returns the first byte's index, the last is AUTHZ_PATH_MAX - 1. `*object`
+ * Walks into the last AUTHZ_PATH_MAX bytes of the event's data; returns the first byte's index there. `*object`
  * is AUTHZ_OBJ_PATH or AUTHZ_OBJ_BROKEN. A rename or mount in the middle could mix two paths: the
  * kernel's own sequence counters tell, and the walk is done again.
  */
@@ -105,7 +105,7 @@ static __noinline __u32 walk_path(struct call *call, struct vfsmount *vfsmnt, st
 			if (w.result == AUTHZ_OBJ_PATH)
 				*object = AUTHZ_OBJ_PATH;
 			if (w.pos == AUTHZ_PATH_MAX && w.result == AUTHZ_OBJ_PATH) {
-				call->walk[AUTHZ_PATH_MAX - 1] = '/';	/* the root itself */
+				call->event.data[AUTHZ_WALK_BASE + AUTHZ_PATH_MAX - 1] = '/';	/* the root itself */
 				return AUTHZ_PATH_MAX - 1;
 			}
 			return w.pos;

@@ -6,7 +6,8 @@ pub const AUTHZ_ABI_VERSION: u32 = 1;
 pub const AUTHZ_PATH_MAX: u32 = 4096;
 pub const AUTHZ_KEY_MAX: u32 = 240;
 pub const AUTHZ_SESSIONS_MAX: u32 = 1024;
-pub const AUTHZ_DATA_MAX: u32 = 8200;
+pub const AUTHZ_WALK_BASE: u32 = 2560;
+pub const AUTHZ_DATA_MAX: u32 = 6920;
 pub const AUTHZ_SLOTS: u32 = 8;
 pub const AUTHZ_COUNT_KICKS: u32 = 16;
 pub const AUTHZ_COUNT_HITS: u32 = 17;
@@ -284,11 +285,11 @@ pub struct authz_event {
     pub path_len: __u16,
     pub other_len: __u16,
     pub comm: [::core::ffi::c_char; 16usize],
-    pub data: [__u8; 8200usize],
+    pub data: [__u8; 6920usize],
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
-    ["Size of authz_event"][::core::mem::size_of::<authz_event>() - 8344usize];
+    ["Size of authz_event"][::core::mem::size_of::<authz_event>() - 7064usize];
     ["Alignment of authz_event"][::core::mem::align_of::<authz_event>() - 8usize];
     ["Offset of field: authz_event::time_ns"][::core::mem::offset_of!(authz_event, time_ns) - 0usize];
     ["Offset of field: authz_event::ticket"][::core::mem::offset_of!(authz_event, ticket) - 8usize];

@@ -163,6 +163,7 @@ impl BpfLsm {
     pub fn load(instance: &str, seed: [u64; 2]) -> Result<Self, Error> {
         let btf = Btf::from_sys_fs().map_err(Error::Btf)?;
         let symbols = kernel_symbols(&["rename_lock", "mount_lock"])?;
+        let sigpending_mask = sigpending_mask(&release());
         let mut ebpf = EbpfLoader::new()
             .btf(Some(&btf))
             .allow_unsupported_maps()
@@ -170,6 +171,7 @@ impl BpfLsm {
             .override_global("digest_seed", &seed, true)
             .override_global("rename_lock_addr", &symbols[0], true)
             .override_global("mount_lock_addr", &symbols[1], true)
+            .override_global("sigpending_mask", &sigpending_mask, true)
             .load(OBJECT)
             .map_err(|error| Error::Object(Box::new(error)))?;
         let mut this_maps = StdHashMap::new();
@@ -388,11 +390,38 @@ impl AsFd for BpfLsm {
     }
 }
 
+fn release() -> String {
+    nix::sys::utsname::uname()
+        .map_or_else(|_| String::new(), |name| name.release().to_string_lossy().into_owned())
+}
+
+/// `1 << TIF_SIGPENDING`. The number is in no type information; 6.18 gave x86 the generic ones. A wrong one
+/// fails closed: no thread could be held.
+fn sigpending_mask(release: &str) -> u64 {
+    let mut numbers =
+        release.split(|c: char| !c.is_ascii_digit()).map(|number| number.parse().unwrap_or(0u32));
+    let version = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
+    if version >= (6, 18) { 1 << 1 } else { 1 << 2 }
+}
+
 /// The verifier's log costs load time, so it is asked for only by AUTHZ_VERIFIER_LOG=1.
 fn verifier_log() -> VerifierLogLevel {
     if std::env::var_os("AUTHZ_VERIFIER_LOG").is_some() {
         VerifierLogLevel::DEBUG
     } else {
         VerifierLogLevel::DISABLE
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_signal_flag_is_where_the_kernel_has_it() {
+        assert_eq!(sigpending_mask("6.1.0-56-amd64"), 4);
+        assert_eq!(sigpending_mask("6.12.117+deb12-amd64"), 4);
+        assert_eq!(sigpending_mask("7.2.13+deb14-amd64"), 2);
+        assert_eq!(sigpending_mask(""), 4);
     }
 }

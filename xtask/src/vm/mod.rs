@@ -37,7 +37,7 @@ pub enum Accel {
 impl Accel {
     fn option(self) -> &'static str {
         match self {
-            Accel::Tcg => "tcg,thread=multi",
+            Accel::Tcg => "tcg,thread=single",
             Accel::Kvm => "kvm",
         }
     }
