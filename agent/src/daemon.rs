@@ -24,6 +24,7 @@ use crate::enforce::park::{Report, Tracer};
 use crate::event::Mode;
 use crate::ledger::entry::Kind;
 use crate::ledger::{Options as LedgerOptions, Store};
+use crate::paths::{self, Owner};
 use crate::pipeline::Pipeline;
 use crate::policy::{Bundle, Engine, Generated, PolicySource};
 use crate::session::{Approved, Session};
@@ -76,6 +77,8 @@ impl Mailbox {
 
 struct Daemon {
     options: Options,
+    /// The folder of this user's daemons.
+    run: PathBuf,
     pipeline: Pipeline,
     kernel: Kernel,
     inbox: Receiver<Message>,
@@ -90,10 +93,12 @@ struct Daemon {
 /// Runs until the last session ends (embedded) or for ever. `ready` is called with the socket once the
 /// programs are loaded.
 pub fn run(options: Options, ready: impl FnOnce(&Path) -> anyhow::Result<()>) -> anyhow::Result<()> {
-    let folder = Path::new(control::RUN_ROOT).join(&options.instance);
+    let run = Owner::this().make_run()?;
+    let options = Options { state: paths::make_state(&options.state)?, ..options };
+    let folder = run.join(&options.instance);
     std::fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
     let lock = lock_folder(&folder)?.with_context(|| format!("{} is in use", folder.display()))?;
-    clean_up_dead(&options.instance);
+    clean_up_dead(&run, &options.instance);
     let state = options.state.join(&options.instance);
     let store = Store::open(&state, LedgerOptions::default())?;
     let wake = Arc::new(EventFd::from_value_and_flags(0, EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?);
@@ -108,6 +113,7 @@ pub fn run(options: Options, ready: impl FnOnce(&Path) -> anyhow::Result<()>) ->
     let enforcement = lsm.enforcement()?;
     let mut daemon = Daemon {
         enforcement,
+        run,
         options,
         pipeline: Pipeline::new(store),
         kernel: Kernel::new(lsm, tracer),
@@ -351,7 +357,7 @@ impl Daemon {
             start.policy.iter().map(|text| text.parse()).collect::<Result<_, _>>()?;
         let generated = Generated {
             protected: vec![
-                control::RUN_ROOT.into(),
+                self.run.to_string_lossy().into_owned(),
                 PIN_ROOT.into(),
                 self.options.state.to_string_lossy().into_owned(),
             ],
@@ -506,14 +512,14 @@ fn processes() -> impl Iterator<Item = i32> {
 }
 
 /// Detaches what daemons left behind that were killed, once none of their tasks is left.
-fn clean_up_dead(own: &str) {
+fn clean_up_dead(run: &Path, own: &str) {
     let Ok(instances) = std::fs::read_dir(PIN_ROOT) else { return };
     for instance in instances.flatten() {
         let name = instance.file_name();
         if name == *own {
             continue;
         }
-        let folder = Path::new(control::RUN_ROOT).join(&name);
+        let folder = run.join(&name);
         let dead = !folder.exists() || matches!(lock_folder(&folder), Ok(Some(_)));
         if !dead {
             continue;
