@@ -6,5 +6,6 @@ pub mod btf;
 pub mod level;
 pub mod park;
 pub mod probe;
+pub mod seccomp_calls;
 mod syscalls;
 pub mod wire;
