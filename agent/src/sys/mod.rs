@@ -3,6 +3,7 @@
 pub mod bpf;
 pub mod bpf_map;
 pub mod features;
+pub mod landlock;
 pub mod ptrace;
 pub mod sigchld;
 pub mod peer;
