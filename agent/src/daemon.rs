@@ -350,9 +350,7 @@ impl Daemon {
     }
 
     fn start(&mut self, start: StartSession) -> anyhow::Result<Response> {
-        if self.enforcement.below(start.require).next().is_some() {
-            bail!("{} was required, but enforcement is {}", start.require, self.enforcement);
-        }
+        self.enforcement.require(start.require)?;
         let sources: Vec<PolicySource> =
             start.policy.iter().map(|text| text.parse()).collect::<Result<_, _>>()?;
         let generated = Generated {

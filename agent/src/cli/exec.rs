@@ -7,14 +7,16 @@ use std::process::{Child, Command, ExitCode, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
-use clap::{Args, ValueEnum};
+use clap::Args;
 use nix::sys::signal::{SigSet, SigmaskHow, Signal, kill, sigprocmask};
 use nix::unistd::{Pid, Uid, User};
 use uuid::Uuid;
 
 use super::{STATE_HELP, state_or_default};
 use crate::control::{Client, Request, Response, StartSession, Started};
-use crate::enforce::level::Level;
+use crate::enforce::choice::{Choice, Wanted};
+use crate::enforce::level::{Backend, Level};
+use crate::enforce::probe::Probe;
 use crate::event::Mode;
 use crate::policy::decision::duration;
 use crate::session::Stats;
@@ -24,13 +26,6 @@ use crate::sys::spawn::{Credentials, spawn_gated};
 pub const FAILED: u8 = 125;
 const NOT_EXECUTABLE: u8 = 126;
 const NOT_FOUND: u8 = 127;
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Backend {
-    Auto,
-    BpfLsm,
-    Seccomp,
-}
 
 /// Run a command under policy.
 #[derive(Debug, Args)]
@@ -51,7 +46,7 @@ pub struct Exec {
     mode: Mode,
     /// What makes them bind
     #[arg(long, value_enum, default_value = "auto")]
-    backend: Backend,
+    backend: Wanted,
     /// The agent's name, for policy and ledger [default: that of CMD]
     #[arg(long)]
     name: Option<String>,
@@ -99,11 +94,9 @@ struct Identity {
 impl Exec {
     /// Runs it.
     pub fn run(self) -> anyhow::Result<ExitCode> {
-        if self.backend == Backend::Seccomp {
-            bail!("the seccomp back end is not built yet; use --backend bpf-lsm");
-        }
-        if !Uid::effective().is_root() {
-            bail!("the bpf-lsm back end takes root: run it with sudo (CMD then runs as you)");
+        let choice = Probe::run().choose(self.backend)?;
+        if choice.backend == Backend::Seccomp {
+            bail!("the seccomp back end is not built yet; {choice}");
         }
         let identity = self.identity()?;
         let policy = absolute(&self.policy)?;
@@ -119,7 +112,7 @@ impl Exec {
             let request = self.request(pid, &policy, &identity).map_err(std::io::Error::other)?;
             match client.ask(&request)? {
                 Response::Started(session) => {
-                    self.announce(&session);
+                    self.announce(&session, &choice);
                     started = Some(session);
                     Ok(())
                 }
@@ -247,12 +240,12 @@ impl Exec {
         }))
     }
 
-    fn announce(&self, session: &Started) {
+    fn announce(&self, session: &Started, choice: &Choice) {
         if self.json {
-            eprintln!("{}", serde_json::json!({ "started": session, "mode": self.mode }));
+            eprintln!("{}", serde_json::json!({ "started": session, "mode": self.mode, "backend": choice }));
         } else if !self.quiet {
             eprintln!(
-                "authz: {} by bpf-lsm, {}; policy {} ({}), session {}",
+                "authz: {} by {choice}, {}; policy {} ({}), session {}",
                 if self.mode == Mode::Enforce { "enforced" } else { "observed, nothing is blocked," },
                 session.enforcement,
                 &session.policy[..12],

@@ -3,7 +3,7 @@
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use landlock::{
     AccessFs, AccessNet, BitFlags, CompatLevel, Compatible, NetPort, PathBeneath, Ruleset, RulesetAttr,
@@ -13,6 +13,8 @@ use nix::fcntl::{OFlag, open};
 use nix::sys::stat::{Mode, SFlag, fstat};
 use serde::Serialize;
 
+use super::level::{Enforcement, Level};
+use crate::event::Action;
 use crate::policy::Floor;
 use crate::policy::floor::Scope;
 use crate::sys::features::landlock_abi;
@@ -155,6 +157,20 @@ impl PreparedFloor {
             Some(ruleset) => restrict_self(ruleset.as_fd()),
             None => Ok(()),
         }
+    }
+}
+
+impl Enforcement {
+    /// With a floor under it: what the kernel refuses towards processes outside needs no decision any more.
+    pub fn with_floor(mut self, laid: &Laid) -> Self {
+        let closed = [(Action::ProcessPtrace, laid.tracing), (Action::ProcessSignal, laid.signals)];
+        for item in &mut self.actions {
+            if closed.contains(&(item.action, true)) {
+                item.level = Level::Full;
+                item.missing.clear();
+            }
+        }
+        self
     }
 }
 

@@ -1,5 +1,6 @@
 use std::io::ErrorKind;
 use std::net::{TcpListener, TcpStream};
+use std::path::PathBuf;
 use std::{fs, thread};
 
 use nix::errno::Errno;
@@ -7,6 +8,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use super::*;
+use crate::enforce::seccomp_calls::Features;
 
 /// Runs on a thread of its own with the floor laid; a domain is a thread's until it starts others. `None` where the
 /// kernel has no Landlock, which is said and not passed over: its own test is what such a kernel does instead.
@@ -127,6 +129,18 @@ fn ports_signals_and_nothing_else() {
     }
     assert_eq!(outside, if laid.abi >= SCOPES { Err(Errno::EPERM) } else { Ok(()) });
     assert_eq!(laid.signals, laid.abi >= SCOPES);
+}
+
+#[test]
+fn a_floor_closes_what_it_refuses_by_itself() {
+    let levels = |tracing, signals| {
+        let laid = Laid { tracing, signals, ..Laid::default() };
+        let enforcement = Enforcement::by_seccomp(Features { exec_checked: false }).with_floor(&laid);
+        [Action::ProcessPtrace, Action::ProcessSignal].map(|action| enforcement.of(action))
+    };
+    assert_eq!(levels(false, false), [Level::Partial, Level::Partial]);
+    assert_eq!(levels(true, false), [Level::Full, Level::Partial]);
+    assert_eq!(levels(true, true), [Level::Full, Level::Full]);
 }
 
 #[test]

@@ -3,6 +3,7 @@
 pub mod bpf_lsm;
 pub mod kernel;
 pub mod btf;
+pub mod choice;
 pub mod landlock;
 pub mod level;
 pub mod park;

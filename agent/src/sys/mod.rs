@@ -8,3 +8,4 @@ pub mod ptrace;
 pub mod sigchld;
 pub mod peer;
 pub mod spawn;
+pub mod trial;
