@@ -175,5 +175,4 @@ impl std::fmt::Display for Floor {
 }
 
 #[cfg(test)]
-#[path = "floor_tests.rs"]
 mod tests;
