@@ -9,6 +9,7 @@ use nix::unistd::Pid;
 
 use super::*;
 use crate::enforce::seccomp_calls::Features;
+use crate::policy::{Bundle, Engine, Generated, PolicySource};
 
 /// Runs on a thread of its own with the floor laid; a domain is a thread's until it starts others. `None` where the
 /// kernel has no Landlock, which is said and not passed over: its own test is what such a kernel does instead.
@@ -60,6 +61,11 @@ fn writes_stay_below_the_floor() {
         assert!(fs::rename(inside.join("move"), outside.join("move")).is_err());
         assert!(fs::hard_link(outside.join("old"), inside.join("link")).is_err());
         fs::create_dir(&gone).unwrap_err();
+        assert_eq!(
+            shell("echo x > \"$1\"", &outside.join("old")),
+            (false, "old".into()),
+            "a child of it neither"
+        );
         // The supervisor's descriptors, and those from before, are not its business.
         fs::read_dir(&outside).unwrap();
     }) else {
@@ -70,6 +76,36 @@ fn writes_stay_below_the_floor() {
     assert!(laid.tracing && !laid.signals);
     assert_eq!(fs::read_to_string(outside.join("old")).unwrap(), "old");
     fs::write(outside.join("new"), "the parent is free").unwrap();
+}
+
+/// Runs a script with a file as its argument, and reads that file.
+fn shell(script: &str, file: &Path) -> (bool, String) {
+    let output =
+        std::process::Command::new("/bin/sh").args(["-euc", script, "sh"]).arg(file).output().unwrap();
+    (output.status.success(), fs::read_to_string(file).unwrap())
+}
+
+#[test]
+fn an_agent_works_above_the_floor_of_the_preset() {
+    let [workspace, home] = [(); 2].map(|()| tempfile::tempdir_in("/var/tmp").unwrap());
+    let sources = [PolicySource::Preset("coding-agent".into())];
+    let folder = |folder: &tempfile::TempDir| folder.path().to_str().unwrap().to_owned();
+    let generated = Generated { workspace: vec![folder(&workspace)], ..Generated::default() };
+    let mut floor = Engine::load(&Bundle::load(&sources, &generated).unwrap()).unwrap().floor().clone();
+    // So that the home folder of this test is none of the temporary ones.
+    floor.write.as_mut().unwrap().retain(|path| path != Path::new("/var/tmp"));
+    let (file, profile) = (workspace.path().join("file"), home.path().join(".profile"));
+    for file in [&file, &profile] {
+        fs::write(file, "old").unwrap();
+    }
+    let work = r#"echo x > /dev/null; cat /etc/passwd > /dev/null; scratch=$(mktemp -d)
+        mv "$1" "$scratch/moved"; printf new > "$scratch/moved"; mv "$scratch/moved" "$1"; chmod 700 "$1"
+        mkdir "$1.d"; ln -s x "$1.l"; rm -r "$1.d" "$1.l" "$scratch"; : | cat > /dev/stdout
+        sleep 60 & kill $!"#;
+    under(&floor, || {
+        assert_eq!(shell(work, &file), (true, "new".into()));
+        assert_eq!(shell("echo new > \"$1\"", &profile), (false, "old".into()));
+    });
 }
 
 #[test]

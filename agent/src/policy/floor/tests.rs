@@ -59,6 +59,8 @@ open_to_all(port) if port != 22"#;
         floor.to_string(),
         "writes below /home/dev/ws, /tmp only; connects to TCP ports 443 only; signals stay inside"
     );
+    let json = serde_json::to_string(&floor).unwrap();
+    assert_eq!(serde_json::from_str::<Floor>(&json).unwrap(), expected, "as it goes to who lays it");
     let whole = load("floor := {\"execute\": [\"/usr\", \"/usr\"]}", json!({})).unwrap();
     assert_eq!(whole.execute, paths(&["/usr"]));
 }
