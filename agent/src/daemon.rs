@@ -353,14 +353,8 @@ impl Daemon {
         self.enforcement.require(start.require)?;
         let sources: Vec<PolicySource> =
             start.policy.iter().map(|text| text.parse()).collect::<Result<_, _>>()?;
-        let generated = Generated {
-            protected: vec![
-                self.run.to_string_lossy().into_owned(),
-                PIN_ROOT.into(),
-                self.options.state.to_string_lossy().into_owned(),
-            ],
-            workspace: start.workspace.clone(),
-        };
+        let generated =
+            Generated { protected: self.protected(start.owner), workspace: start.workspace.clone() };
         let bundle = Bundle::load(&sources, &generated)?;
         let mut engine = Engine::load(&bundle)?;
         // The first evaluation compiles what later ones share: not while a thread waits.
@@ -396,6 +390,15 @@ impl Daemon {
         self.served = true;
         let enforcement = self.enforcement.to_string();
         Ok(Response::Started(Started { session: id, trace_id, policy, enforcement }))
+    }
+
+    /// The folders that no policy can open, for a session of that user.
+    fn protected(&self, owner: u32) -> Vec<String> {
+        let mut folders = Owner::this().protected(owner);
+        folders.extend([self.run.clone(), self.options.state.clone(), PIN_ROOT.into()]);
+        folders.sort();
+        folders.dedup();
+        folders.iter().map(|folder| folder.to_string_lossy().into_owned()).collect()
     }
 
     /// The first process has ended: everything it did is in the ring already.
