@@ -237,6 +237,7 @@ impl Exec {
             pid,
             audit_each: self.audit_each,
             require: self.require,
+            listener: None,
         }))
     }
 

@@ -8,7 +8,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use super::*;
-use crate::enforce::seccomp_calls::Features;
+use crate::enforce::seccomp::calls::Features;
 use crate::policy::{Bundle, Engine, Generated, PolicySource};
 
 /// Runs on a thread of its own with the floor laid; a domain is a thread's until it starts others. `None` where the

@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::btf::{self, Hooks};
 use super::level::{self, Enforcement};
-use super::seccomp_calls::Features;
+use super::seccomp::calls::Features;
 use crate::sys::trial::{self, Refused, Step};
 use crate::sys::{bpf, features};
 
@@ -78,7 +78,7 @@ pub enum Cgroup {
 }
 
 /// Whether the supervisor compares a new image with what was decided.
-const EXEC_CHECKED: bool = false;
+const EXEC_CHECKED: bool = true;
 
 /// Capabilities that matter, with their numbers (linux/capability.h).
 const CAPABILITIES: &[(u32, &str)] = &[
