@@ -9,10 +9,9 @@ use uuid::Uuid;
 use super::{Daemon, TURN};
 use crate::control::{Request, Response, SessionView, StartSession, Started};
 use crate::enforce::Admission;
-use crate::enforce::bpf_lsm::PIN_ROOT;
+use crate::enforce::level::Backend;
 use crate::ledger::entry::Kind;
-use crate::paths::Owner;
-use crate::policy::{Bundle, Engine, Generated, PolicySource};
+use crate::policy::{Bundle, Engine};
 use crate::session::{Approved, Session};
 use crate::sys::peer::Peer;
 
@@ -27,7 +26,9 @@ impl Daemon {
         }
         match request {
             Request::StartSession(start) => {
-                require_root(peer)?;
+                if self.options.backend == Backend::BpfLsm {
+                    require_root(peer)?;
+                }
                 // An embedded daemon ends with its session, and if that could not begin.
                 let started = self.start(start);
                 self.served = true;
@@ -100,13 +101,13 @@ impl Daemon {
     }
 
     fn start(&mut self, start: StartSession) -> anyhow::Result<Response> {
-        let enforcement = self.point.enforcement().clone();
+        let mut enforcement = self.point.enforcement().clone();
+        if let Some(floor) = &start.floor {
+            enforcement = enforcement.with_floor(floor);
+        }
         enforcement.require(start.require)?;
-        let sources: Vec<PolicySource> =
-            start.policy.iter().map(|text| text.parse()).collect::<Result<_, _>>()?;
-        let generated =
-            Generated { protected: self.protected(start.owner), workspace: start.workspace.clone() };
-        let bundle = Bundle::load(&sources, &generated)?;
+        let bundle =
+            super::bundle(&start.policy, &start.workspace, start.owner, &self.run, &self.options.state)?;
         let mut engine = Engine::load(&bundle)?;
         // The first evaluation compiles what later ones share: not while a thread waits.
         engine.decide_value(&serde_json::json!({}));
@@ -126,6 +127,7 @@ impl Daemon {
         let admission = Admission { audit_each: start.audit_each, listener: start.listener };
         let detail = serde_json::json!({
             "agent": start.name, "pid": start.pid, "policy": start.policy, "enforcement": enforcement,
+            "floor": start.floor,
         });
         self.pipeline.sessions.insert(session);
         let noted = self.pipeline.note(index, Kind::SessionStart, detail).map_err(anyhow::Error::from);
@@ -138,15 +140,6 @@ impl Daemon {
         self.served = true;
         let enforcement = enforcement.to_string();
         Ok(Response::Started(Started { session: id, trace_id, policy, enforcement }))
-    }
-
-    /// The folders that no policy can open, for a session of that user.
-    fn protected(&self, owner: u32) -> Vec<String> {
-        let mut folders = Owner::this().protected(owner);
-        folders.extend([self.run.clone(), self.options.state.clone(), PIN_ROOT.into()]);
-        folders.sort();
-        folders.dedup();
-        folders.iter().map(|folder| folder.to_string_lossy().into_owned()).collect()
     }
 
     /// The first process has ended: everything it did is in the ring already.

@@ -11,7 +11,7 @@ use landlock::{
 };
 use nix::fcntl::{OFlag, open};
 use nix::sys::stat::{Mode, SFlag, fstat};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::level::{Enforcement, Level};
 use crate::event::Action;
@@ -38,15 +38,15 @@ const SCOPES: u32 = 6;
 const REFER: u32 = 2;
 
 /// What is really laid of a floor.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Laid {
     /// Landlock's interface; 0: there is none.
     pub abi: u32,
     /// What the policy states and this kernel does not keep.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub missing: Vec<String>,
     /// Paths that could not be opened, with the reason: nothing below them is allowed, even if they appear later.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub absent: Vec<String>,
     /// Whether processes outside the session cannot be traced.
     pub tracing: bool,
@@ -159,6 +159,11 @@ fn allow(
 }
 
 impl PreparedFloor {
+    /// The ruleset, to be laid by another way.
+    pub fn into_ruleset(self) -> Option<OwnedFd> {
+        self.ruleset
+    }
+
     /// Lays the floor under the calling thread and everything that it starts; never to be taken away. Only makes
     /// system calls, so that it can be called between fork and exec. Without anything to lay, does nothing.
     pub fn restrict(&self) -> io::Result<()> {
