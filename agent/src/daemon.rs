@@ -226,13 +226,17 @@ impl Daemon {
     fn chores(&mut self) {
         self.kernel.sweep();
         self.collect_hits();
-        let lost = self.kernel.lost();
-        if lost > 0 {
-            self.pipeline.lost(lost);
-        }
+        self.record_gaps();
         if !self.ending.is_empty() {
             self.end_sessions();
         }
+    }
+
+    /// Records what left no event; how many operations that were.
+    fn record_gaps(&mut self) -> u64 {
+        let gaps = self.kernel.unrecorded();
+        gaps.iter().for_each(|(cause, count)| self.pipeline.unrecorded(cause, *count));
+        gaps.iter().map(|(_, count)| count).sum()
     }
 
     fn collect_hits(&mut self) {
@@ -399,13 +403,10 @@ impl Daemon {
         let index = self.find(peer, id)?;
         while self.pipeline.turn(&mut self.kernel, TURN) {}
         self.collect_hits();
-        let lost = self.kernel.lost();
+        let lost = self.record_gaps();
         let session = self.pipeline.sessions.get_mut(index).context("the session is over")?;
         session.stats.lost += lost;
         let stats = session.stats.clone();
-        if lost > 0 {
-            self.pipeline.lost(lost);
-        }
         self.ending.push(index);
         self.end_sessions();
         Ok(Response::Summary(stats))

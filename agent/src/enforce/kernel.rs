@@ -20,13 +20,16 @@ pub struct Kernel {
     pub lsm: BpfLsm,
     tracer: Tracer,
     given: VecDeque<(Instant, u64)>,
-    lost_seen: u64,
+    unrecorded: [u64; UNRECORDED.len()],
 }
+
+/// Causes that leave no event, and so reach the record as counts.
+const UNRECORDED: [u32; 2] = [AUTHZ_CAUSE_RING, AUTHZ_CAUSE_INHERIT];
 
 impl Kernel {
     /// Around loaded programs and a running tracer.
     pub fn new(lsm: BpfLsm, tracer: Tracer) -> Self {
-        Self { lsm, tracer, given: VecDeque::new(), lost_seen: 0 }
+        Self { lsm, tracer, given: VecDeque::new(), unrecorded: [0; UNRECORDED.len()] }
     }
 
     /// Removes answers that nobody took: their threads were killed.
@@ -38,11 +41,17 @@ impl Kernel {
         }
     }
 
-    /// Events lost since the last call.
-    pub fn lost(&mut self) -> u64 {
-        let total = self.lsm.counters().map_or(0, |counters| counters[AUTHZ_CAUSE_RING as usize]);
-        let new = total - self.lost_seen.min(total);
-        self.lost_seen = total;
+    /// What happened without an event since the last call: causes in words, with counts.
+    pub fn unrecorded(&mut self) -> Vec<(&'static str, u64)> {
+        let Ok(counters) = self.lsm.counters() else { return Vec::new() };
+        let mut new = Vec::new();
+        for (seen, cause) in self.unrecorded.iter_mut().zip(UNRECORDED) {
+            let total = counters[cause as usize];
+            if total > *seen {
+                new.push((wire::CAUSES[cause as usize], total - *seen));
+                *seen = total;
+            }
+        }
         new
     }
 }
