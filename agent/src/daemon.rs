@@ -354,11 +354,7 @@ impl Daemon {
         let sources: Vec<PolicySource> =
             start.policy.iter().map(|text| text.parse()).collect::<Result<_, _>>()?;
         let generated = Generated {
-            protected: vec![
-                control::RUN_ROOT.into(),
-                PIN_ROOT.into(),
-                self.options.state.to_string_lossy().into_owned(),
-            ],
+            protected: protected(&self.options.state, &sources),
             workspace: start.workspace.clone(),
         };
         let bundle = Bundle::load(&sources, &generated)?;
@@ -473,6 +469,20 @@ fn kernel_session(session: &Session, flags: u32) -> authz_session {
         pad: 0,
         hold_ns: (session.hold_timeout + GRACE).as_nanos() as u64,
     }
+}
+
+/// What no policy can give away: the folders and the program of authz, and the policies' own files.
+fn protected(state: &Path, sources: &[PolicySource]) -> Vec<String> {
+    let policies = sources.iter().filter_map(|source| match source {
+        PolicySource::Path(path) => path.canonicalize().ok(),
+        PolicySource::Preset(_) => None,
+    });
+    [control::RUN_ROOT.into(), PIN_ROOT.into(), state.to_path_buf()]
+        .into_iter()
+        .chain(std::env::current_exe())
+        .chain(policies)
+        .map(|path| path.to_string_lossy().into_owned())
+        .collect()
 }
 
 /// Keeps the bundle under its digest, so that its decisions can be made again.

@@ -40,11 +40,12 @@ def fixture(folder, production, owner):
     with open(f"{folder}/file", "w") as file:
         file.write("content\n")
     os.symlink("../file", f"{folder}/dir/link")
-    if production != folder:
-        os.symlink(production, f"{folder}/in")
     for path in [folder, f"{folder}/dir", f"{folder}/empty", f"{folder}/file"]:
         os.chmod(path, 0o777)
         os.chown(path, owner, owner)
+    if production != folder:
+        os.symlink(production, f"{folder}/in")
+        os.lchown(f"{folder}/in", owner, owner)
     os.lchown(f"{folder}/dir/link", owner, owner)
     for path, name, value in [(f"{folder}/file", "trusted.old", b"1"), (f"{folder}/file", "user.old", b"1"),
                               (f"{folder}/empty", "system.posix_acl_default", probe_file.ACL)]:

@@ -69,9 +69,17 @@ pub const HOOKS: &[Hook] = &[
     },
     required("file_ioctl"),
     // Kernels without it call file_ioctl for both.
-    Hook { program: "file_ioctl_compat", hook: "file_ioctl_compat", without: "nothing: file_ioctl covers it" },
+    Hook {
+        program: "file_ioctl_compat",
+        hook: "file_ioctl_compat",
+        without: "nothing: file_ioctl covers it",
+    },
     // It came with the system call file_setattr.
-    Hook { program: "inode_file_setattr", hook: "inode_file_setattr", without: "nothing: file_ioctl covers it" },
+    Hook {
+        program: "inode_file_setattr",
+        hook: "inode_file_setattr",
+        without: "nothing: file_ioctl covers it",
+    },
     required("bprm_check_security"),
     required("mmap_file"),
     required("file_mprotect"),
