@@ -34,10 +34,14 @@ def mount_over(path):
     if LIBC.mount(b"none", path.encode(), b"tmpfs", 0, None):
         raise OSError(ctypes.get_errno(), "mount")
 
+# A file of the session's own on the file system of `path`.
+def own(path):
+    return next(name for name in json.loads(sys.argv[2]) if os.stat(name).st_dev == os.lstat(path).st_dev)
+
 ways = {
     "open": lambda path: opened(path, os.O_WRONLY), "truncate": lambda path: os.truncate(path, 0),
-    "rename": lambda path: os.rename(path, path + ".x"), "replace": lambda path: os.rename(sys.argv[2], path),
-    "link": lambda path: os.link(path, sys.argv[2] + ".link"), "chmod": lambda path: os.chmod(path, 0o777),
+    "rename": lambda path: os.rename(path, path + ".x"), "replace": lambda path: os.rename(own(path), path),
+    "link": lambda path: os.link(path, own(path) + ".link"), "chmod": lambda path: os.chmod(path, 0o777),
     "utime": lambda path: os.utime(path), "unlink": os.unlink, "rmdir": os.rmdir,
     "create": lambda path: opened(path + "/new", os.O_WRONLY | os.O_CREAT), "get": get_pin, "mount": mount_over,
     "map by id": lambda number: by_id(14, int(number)), "program by id": lambda number: by_id(13, int(number)),
@@ -89,9 +93,12 @@ def vandalism():
                                  f'{{ writes; under(input.resource.id, "{top}/prod") }}\n'
                                  'deny contains {"id": "bpf", "reason": "r"} if startswith(input.action.name, "system.")\n')
     (top / "vandal.py").write_text(VANDAL)
-    (top / "own").write_text("own\n")
+    staged = [f"{folder}/own" for folder in (top, "/run", "/var/lib", os.path.dirname(shutil.which("authz")))]
+    for path in staged:
+        pathlib.Path(path).write_text("own\n")
+    (top / "own.list").write_text(json.dumps(staged))
     wait = f"until [ -e {top}/go ]; do sleep 0.1; done; "
-    script = (f'{wait} {cases.python()} {top}/vandal.py {HERE} {top}/own "$(cat {top}/list)"; '
+    script = (f'{wait} {cases.python()} {top}/vandal.py {HERE} "$(cat {top}/own.list)" "$(cat {top}/list)"; '
               f'echo x > {top}/prod/a; echo end=$?')
     run = harness.authz_start(policy, ["bash", "-c", script], name="vandal")
     session = control.wait(lambda: control.session("vandal"))

@@ -143,7 +143,7 @@ def terminal():
     check("hold: an interactive shell goes on after approval", "status=0\r" in text and "child=0\r" in text, text)
     check("hold: an interactive shell says nothing of a stop",
           "status=0\r" in text and "topped" not in text.replace("typed", ""), text)
-    asked = [entry for entry in control.entries(text) if entry.get("decision", {}).get("effect") == "escalate"]
+    asked = [entry for entry in control.entries(text) if entry.get("result", {}).get("effect") == "escalate"]
     check("hold: a redirect, which opens and truncates, asks one question",
           "2 held" in text and len(asked) == 2 and file.read_text() == "again\n", (text, asked))
 

@@ -21,7 +21,7 @@ def write(name):
 ways = {"write": write, "read": lambda name: os.close(os.open(name, os.O_RDONLY)),
         "utime": lambda name: os.utime(name, (1, 1)), "setxattr": lambda name: os.setxattr(name, "user.case", b"1"),
         "create": lambda name: os.close(os.open(name, os.O_WRONLY | os.O_CREAT)), "unlink": os.unlink,
-        "chmod": lambda name: os.chmod(name, 0o600), "at": None}
+        "chmod": lambda name: os.chmod(name, 0o666), "at": None}
 out = []
 for way, folder, name in json.loads(sys.argv[1]):
     os.chdir("/")
@@ -234,7 +234,8 @@ def flood():
     seen = sum(path.startswith(f"{top}/x/") for path in resources(run))
     lost = gaps() - before
     print(f"# flood: {made} made, {seen} recorded, {lost} counted as lost", flush=True)
-    check("paths: flood: the ring overflowed, and what is not recorded is counted as a gap", seen + lost >= made > 0 and lost, (made, seen, lost))
+    check("paths: flood: the ring overflowed, and what is not recorded is counted as a gap",
+          seen + lost >= made > 0 and lost, (made, seen, lost))
     outcome, run = steps(deny(f"{top}/x"), [["write", f"{top}/x", "a"], ["write", f"{top}", "none"]])
     check("paths: flood: the next session enforces", outcome[:1] == ["EACCES"], (outcome, run))
 
