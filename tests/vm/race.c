@@ -61,7 +61,8 @@ static int swap(const char *link, const char *const targets[2])
 
 	snprintf(fresh, sizeof(fresh), "%s.new", link);
 	unlink(fresh);	/* of one that was killed */
-	for (unsigned i = 0;; i++)
+	/* The pause lets paths be read at all: a walk that a rename crossed is done again. */
+	for (unsigned i = 0;; i++, usleep(50))
 		if (symlink(targets[i & 1], fresh) || rename(fresh, link))
 			return 1;
 }

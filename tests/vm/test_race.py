@@ -54,7 +54,7 @@ def race(what, policy, line, top, rounds, **options):
 
 
 def swapped(what, policy, racer, top, swapper, rounds, **options):
-    """The link is swapped by a process outside the session, which is as fast as can be."""
+    """The link is swapped by a process outside the session, which nothing holds."""
     line = [racer, str(rounds), str(top / "link"), str(top / "link")]
     process = subprocess.Popen(swapper)
     try:
