@@ -8,9 +8,11 @@
 
 #define MOUNTS_MAX 8192		/* of one file system, in all namespaces; more fail closed */
 
+enum shown { NOT_SHOWN, SHOWN, TOO_DEEP };
+
 struct ascent {
 	struct dentry *dentry, *root;
-	__u32 below;
+	__u32 result;		/* enum shown */
 };
 
 static long ascent_step(__u32 step, struct ascent *a)
@@ -18,24 +20,26 @@ static long ascent_step(__u32 step, struct ascent *a)
 	struct dentry *dentry = a->dentry, *parent;
 
 	if (dentry == a->root) {
-		a->below = 1;
+		a->result = SHOWN;
 		return 1;
 	}
 	parent = BPF_CORE_READ(dentry, d_parent);
-	if (!parent || parent == dentry)
+	if (!parent || parent == dentry) {
+		a->result = NOT_SHOWN;
 		return 1;
+	}
 	a->dentry = parent;
 	return 0;
 }
 
-/* True if the mount shows the dentry: a bind mount may begin below or beside it. */
-static __always_inline bool_t shows(struct mount *mnt, struct dentry *dentry)
+/* Whether the mount shows the dentry: a bind mount may begin below or beside it. */
+static __always_inline enum shown shows(struct mount *mnt, struct dentry *dentry)
 {
-	struct ascent a = { .dentry = dentry, .root = BPF_CORE_READ(mnt, mnt.mnt_root) };
+	struct ascent a = { .dentry = dentry, .root = BPF_CORE_READ(mnt, mnt.mnt_root), .result = TOO_DEEP };
 
 	if (bpf_loop(WALK_STEPS, ascent_step, &a, 0) < 0)
-		return 0;
-	return a.below;
+		return TOO_DEEP;
+	return a.result;
 }
 
 static __always_inline bool_t chained_by_pointer(void)
@@ -51,6 +55,7 @@ static long names_step(__u32 step, struct names **at)
 	struct mount *mnt;
 	__u64 node = n->node;
 	__u32 count = n->count;
+	enum shown shown;
 	bool_t ours;
 
 	if (node == n->end || !node) {
@@ -73,7 +78,12 @@ static long names_step(__u32 step, struct names **at)
 		return 0;
 	}
 	ours = (__u64)ns == n->ns;
-	if ((!ours && n->foreign) || !shows(mnt, dentry))
+	if (!ours && n->foreign)
+		return 0;
+	shown = shows(mnt, dentry);
+	if (shown == TOO_DEEP)
+		return 1;	/* not complete */
+	if (shown == NOT_SHOWN)
 		return 0;
 	if (!ours) {
 		n->foreign = (__u64)mnt;
@@ -102,7 +112,7 @@ static __noinline int first_mount(struct names *n, struct super_block *sb)
 	return 0;
 }
 
-/* False: the list is too long, or changes all the time. */
+/* False: the list or the path is too long, or they change all the time. */
 static __noinline int find_names(struct names *n)
 {
 	struct task_struct *current = bpf_get_current_task_btf();
