@@ -166,8 +166,8 @@ impl EnforcementPoint for Supervisor {
     fn sweep(&mut self) {}
 
     /// The channel has no bound that could be met.
-    fn lost(&mut self) -> u64 {
-        0
+    fn unrecorded(&mut self) -> Vec<(&'static str, u64)> {
+        Vec::new()
     }
 
     fn close(&mut self) -> Result<(), Error> {
