@@ -49,7 +49,9 @@ def request(path, **fields):
         sock.settimeout(20)
         sock.connect(path)
         sock.sendall(json.dumps(fields).encode() + b"\n")
-        return json.loads(sock.makefile().readline())
+        if not (line := sock.makefile().readline()):
+            raise ConnectionResetError(f"{path}: the daemon ended before it answered")
+        return json.loads(line)
 
 
 def sockets():
