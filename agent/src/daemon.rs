@@ -121,12 +121,17 @@ pub fn run(options: Options, ready: impl FnOnce(&Path) -> anyhow::Result<()>) ->
     serve_control(&socket, mailbox)?;
     ready(&socket)?;
     let result = daemon.serve();
-    // Whatever ended the loop: no folder is left that looks alive.
-    for path in [socket, folder.join("lock")] {
-        if let Err(error) = std::fs::remove_file(&path) {
+    // Whatever ended the loop: no folder is left that looks alive, from now on nobody can ask.
+    let remove = |path: &Path| {
+        if let Err(error) = std::fs::remove_file(path) {
             tracing::debug!(%error, path = %path.display(), "cannot remove");
         }
+    };
+    remove(&socket);
+    if result.is_ok() {
+        daemon.detach();
     }
+    remove(&folder.join("lock"));
     std::fs::remove_dir(&folder).ok();
     result
 }
@@ -173,12 +178,22 @@ impl Daemon {
                 self.chores();
             }
             if self.options.embedded && self.served && self.pipeline.sessions.iter().next().is_none() {
-                self.kernel.lsm.unpin().context("cannot remove the pins")?;
                 return Ok(());
             }
             if !more {
                 self.sleep()?;
             }
+        }
+    }
+
+    /// Detaches the programs, which takes the kernel some 100 ms each. Who reads the command's standard error to
+    /// its end does not wait for that; what cannot be removed, the next start removes.
+    fn detach(&self) {
+        if let Ok(null) = std::fs::File::options().write(true).open("/dev/null") {
+            nix::unistd::dup2_stderr(null).ok();
+        }
+        if let Err(error) = self.kernel.lsm.unpin() {
+            tracing::warn!(%error, "cannot remove the pins");
         }
     }
 
