@@ -209,9 +209,33 @@ impl Enforcement {
         self.actions.iter().find(|item| item.action == action).map_or(Level::None, |item| item.level)
     }
 
+    /// Refuses what is below a level, with the reason.
+    pub fn require(&self, level: Level) -> Result<(), TooWeak> {
+        let weak = self.below(level).next().is_some();
+        if weak { Err(TooWeak { required: level, enforcement: Box::new(self.clone()) }) } else { Ok(()) }
+    }
+
     /// The actions below a level: what `--require` refuses to start with.
     pub fn below(&self, level: Level) -> impl Iterator<Item = &ActionLevel> {
         self.actions.iter().filter(move |item| item.level < level)
+    }
+}
+
+/// Less is enforced than was required.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("--require {required}, but {} enforces {enforcement}; require less, or see authz doctor", enforcement.backend)]
+pub struct TooWeak {
+    required: Level,
+    enforcement: Box<Enforcement>,
+}
+
+impl std::fmt::Display for Backend {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::BpfLsm => "bpf-lsm",
+            Self::Seccomp => "seccomp",
+            Self::None => "nothing",
+        })
     }
 }
 
@@ -233,12 +257,14 @@ impl std::fmt::Display for Enforcement {
             return f.write_str("full");
         }
         f.write_str("partial: ")?;
-        for (index, item) in below.iter().enumerate() {
+        // Neighbours that lack the same are named together.
+        let alike = |a: &&ActionLevel, b: &&ActionLevel| (a.level, &a.missing) == (b.level, &b.missing);
+        for (index, items) in below.chunk_by(alike).enumerate() {
             let comma = if index > 0 { "; " } else { "" };
-            let missing: Vec<_> =
-                item.missing.iter().map(|text| text.split(" (hook").next().unwrap_or(text)).collect();
-            let not = if item.level == Level::None { "none" } else { "not" };
-            write!(f, "{comma}{} {not} {}", item.action.as_str(), missing.join(", "))?;
+            let actions: Vec<_> = items.iter().map(|item| item.action.as_str()).collect();
+            let missing = items[0].missing.iter().map(|text| text.split(" (hook").next().unwrap_or(text));
+            let not = if items[0].level == Level::None { "none" } else { "not" };
+            write!(f, "{comma}{} {not} {}", actions.join(", "), missing.collect::<Vec<_>>().join(", "))?;
         }
         Ok(())
     }
@@ -292,5 +318,26 @@ mod tests {
             serde_json::json!({"action": "file.read", "level": "none", "missing": ["no"]})
         );
         assert!(Level::None < Level::Partial && Level::Partial < Level::Full);
+    }
+
+    #[test]
+    fn what_is_required_and_missing_is_named() {
+        let partial = Enforcement::by_hooks(|_| true, |hook| hook != "path_rmdir");
+        assert!(partial.require(Level::Partial).is_ok());
+        assert_eq!(
+            partial.require(Level::Full).unwrap_err().to_string(),
+            "--require full, but bpf-lsm enforces partial: file.delete not rmdir; require less, or see authz doctor"
+        );
+    }
+
+    #[test]
+    fn a_line_names_neighbours_together() {
+        let without =
+            |gone: &[&str]| Enforcement::by_hooks(|_| true, |hook| !gone.contains(&hook)).to_string();
+        assert_eq!(without(&[]), "full");
+        assert_eq!(
+            without(&["socket_create", "path_rmdir"]),
+            "partial: file.delete not rmdir; system.raw_socket, system.socket none sockets"
+        );
     }
 }
