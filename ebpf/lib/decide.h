@@ -9,6 +9,7 @@ static __always_inline int send(struct authz_task *task, struct call *call)
 	__u32 len = (e->path_len & (AUTHZ_PATH_MAX - 1)) + (e->other_len & (AUTHZ_PATH_MAX - 1));
 
 	describe_task(e, task);
+	identify_inode(call);
 	e->observe = observing(task);
 	len += AUTHZ_EVENT_HEADER;
 	barrier_var(len);	/* 6.1 loses the bound of what the compiler computes twice */
@@ -135,6 +136,7 @@ static __noinline int ask(struct authz_task *task, struct call *call)
 		send(task, call);
 		return fail(task, call, AUTHZ_CAUSE_UNHOLDABLE);
 	}
+	identify_inode(call);
 	digest(call, &d);
 	identity = call_identity();
 	slot = find_slot(call, &d, now);
@@ -211,6 +213,7 @@ static __noinline int answered_by_table(struct call *call)
 
 	if (!call)
 		return 0;
+	identify_inode(call);
 	digest(call, &d);
 	slot = find_slot(call, &d, bpf_ktime_get_ns());
 	if (!slot || slot->state != SLOT_ASKED)

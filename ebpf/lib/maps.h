@@ -48,6 +48,7 @@ struct call {
 	struct names names;
 	__u32 stage;		/* 1: a second hook of one call for the same thing */
 	__u32 pad;
+	struct inode *inode;	/* of this hook's object, while it is not described in full */
 	struct authz_event event;
 };
 

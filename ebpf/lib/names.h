@@ -124,7 +124,7 @@ static __noinline int find_names(struct names *n)
 		return 0;
 	dentry = (struct dentry *)n->dentry;
 	sb = BPF_CORE_READ(dentry, d_sb);
-	for (int try = 0; try < WALK_RETRIES; try++) {
+	for (int try = 0; try < WALK_TRIES; try++) {
 		renames = sequence(rename_lock_addr);
 		mounts = sequence(mount_lock_addr);
 		n->ns = (__u64)BPF_CORE_READ(current, nsproxy, mnt_ns);
@@ -170,7 +170,7 @@ __attribute__((noinline)) int decide_named(__u64 mount, __u32 object, __u32 acti
 			call->event.object = AUTHZ_OBJ_BROKEN;
 		return bounded(decide(task, call));
 	}
-	describe_inode(&call->event, BPF_CORE_READ(dentry, d_inode));
+	describe_inode(call, BPF_CORE_READ(dentry, d_inode));
 	call->event.object = object;
 	if (object == AUTHZ_OBJ_ANON)
 		put_anonymous(&call->event, dentry);

@@ -130,12 +130,17 @@ pub fn run(options: Options, ready: impl FnOnce(&Path) -> anyhow::Result<()>) ->
     serve_control(&socket, mailbox)?;
     ready(&socket)?;
     let result = daemon.serve();
-    // Whatever ended the loop: no folder is left that looks alive.
-    for path in [socket, folder.join("lock")] {
-        if let Err(error) = std::fs::remove_file(&path) {
+    // Whatever ended the loop: no folder is left that looks alive, and from now on nobody can ask.
+    let remove = |path: &Path| {
+        if let Err(error) = std::fs::remove_file(path) {
             tracing::debug!(%error, path = %path.display(), "cannot remove");
         }
+    };
+    remove(&socket);
+    if result.is_ok() {
+        daemon.detach();
     }
+    remove(&folder.join("lock"));
     std::fs::remove_dir(&folder).ok();
     result
 }
@@ -206,12 +211,22 @@ impl Daemon {
                 self.chores();
             }
             if self.options.embedded && self.served && self.pipeline.sessions.iter().next().is_none() {
-                self.point.close()?;
                 return Ok(());
             }
             if !more {
                 self.sleep()?;
             }
+        }
+    }
+
+    /// Takes the enforcement point down, which for LSM programs takes the kernel some 100 ms each. Who reads the
+    /// command's standard error to its end does not wait for that; what cannot be removed, the next start removes.
+    fn detach(&mut self) {
+        if let Ok(null) = std::fs::File::options().write(true).open("/dev/null") {
+            nix::unistd::dup2_stderr(null).ok();
+        }
+        if let Err(error) = self.point.close() {
+            tracing::warn!(%error, "the enforcement point could not be taken down");
         }
     }
 
