@@ -63,7 +63,7 @@ pub fn run(only: &[Part], place: Place, kernel: &str, json: bool) -> Result<u8> 
     }
     if wanted(Part::Kernel) {
         let authz = vm::build_authz()?;
-        let here = demo::here(place, kernel, &authz);
+        let here = demo::here(place, kernel, &authz, demo::Needs::LsmPrograms);
         let name = if here { "native".into() } else { format!("VM {kernel}") };
         add("kernel", &name, in_kernel(here, kernel, &authz));
     }

@@ -1,4 +1,4 @@
-//! `cargo xtask demo`, and the same for `cargo xtask bench`: here if this kernel takes LSM programs, else in a virtual machine.
+//! `cargo xtask demo`, and the same for `cargo xtask bench`: on this kernel if it serves, else in a virtual machine.
 use std::io::Write;
 use std::path::Path;
 use std::process::Command;
@@ -10,7 +10,7 @@ use crate::{project, setup, suite, vm};
 /// Where a demonstration or measurement runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum Place {
-    /// On this kernel if it takes LSM programs, else in a virtual machine
+    /// On this kernel if it serves, else in a virtual machine
     Auto,
     /// On this kernel
     Here,
@@ -22,20 +22,32 @@ pub enum Place {
 pub fn run(program: &str, args: &[String], place: Place, kernel: &str) -> Result<u8> {
     setup::run()?;
     let authz = vm::build_authz()?;
-    if here(place, kernel, &authz) {
+    if here(place, kernel, &authz, Needs::AnyBackEnd) {
         on_this_kernel(program, args, &authz)
     } else {
         in_a_machine(program, args, kernel, &authz, &mut std::io::stdout())
     }
 }
 
-/// Whether `place` comes to this kernel; says so if it was left open and does not.
-pub(crate) fn here(place: Place, kernel: &str, authz: &Path) -> bool {
+/// What something takes of the kernel it runs on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Needs {
+    /// That something can be enforced.
+    AnyBackEnd,
+    /// LSM programs.
+    LsmPrograms,
+}
+
+/// Whether `place` comes to this kernel; says which back end it has, or why it will not do, if that was left open.
+pub(crate) fn here(place: Place, kernel: &str, authz: &Path, needs: Needs) -> bool {
     match place {
         Place::Here => true,
         Place::Vm => false,
-        Place::Auto => match takes_lsm_programs(authz) {
-            Ok(()) => true,
+        Place::Auto => match chosen(authz).and_then(|choice| serves(&choice, needs)) {
+            Ok(what) => {
+                eprintln!("xtask: on this kernel, by {what}");
+                true
+            }
             Err(why) => {
                 eprintln!(
                     "xtask: this kernel does not do ({why:#}); using a virtual machine with kernel {kernel}"
@@ -46,24 +58,22 @@ pub(crate) fn here(place: Place, kernel: &str, authz: &Path) -> bool {
     }
 }
 
-/// What `authz doctor --json` says; anything unclear is a no, as the virtual machine always works.
-fn takes_lsm_programs(authz: &Path) -> Result<()> {
+/// The back end that `authz doctor --json` would choose, and why not a stronger one; anything unclear is none, as the
+/// virtual machine always works.
+fn chosen(authz: &Path) -> Result<serde_json::Value> {
     let output = Command::new(authz).args(["doctor", "--json"]).output().context("cannot start authz")?;
-    let report: serde_json::Value =
+    let mut report: serde_json::Value =
         serde_json::from_slice(&output.stdout).context("authz doctor --json gives no report")?;
-    bpf_lsm(&report)
+    Ok(report["auto"].take())
 }
 
-/// The report's own verdict on LSM programs, or what it found instead.
-fn bpf_lsm(report: &serde_json::Value) -> Result<()> {
-    if report["bpf_lsm"] == true {
-        return Ok(());
-    }
-    let checks = report["checks"].as_array().into_iter().flatten();
-    let gap = checks.filter(|check| check["ok"] == false && check["name"] == "lsm program");
-    match gap.filter_map(|check| check["found"].as_str()).next() {
-        Some(found) => bail!("authz doctor on LSM programs: {found}"),
-        None => bail!("authz doctor finds no LSM programs"),
+/// The back end in words, if it serves.
+fn serves(choice: &serde_json::Value, needs: Needs) -> Result<String> {
+    let why = choice["why"].as_str().unwrap_or("authz doctor finds no back end");
+    match (choice["backend"].as_str(), needs) {
+        (Some("bpf-lsm"), _) => Ok("bpf-lsm".into()),
+        (Some("seccomp"), Needs::AnyBackEnd) => Ok(format!("seccomp ({why})")),
+        _ => bail!("{why}"),
     }
 }
 
@@ -101,16 +111,17 @@ pub(crate) fn in_a_machine(
 mod tests {
     use serde_json::json;
 
-    use super::bpf_lsm;
+    use super::{Needs, serves};
 
     #[test]
-    fn only_a_plain_yes_counts() {
-        assert!(bpf_lsm(&json!({"bpf_lsm": true, "checks": []})).is_ok());
-        for report in [json!({}), json!([]), json!({"bpf_lsm": "true"}), json!({"bpf_lsm": false})] {
-            assert!(bpf_lsm(&report).is_err(), "{report}");
+    fn a_back_end_serves_what_it_is_strong_enough_for() {
+        let seccomp = json!({"backend": "seccomp", "why": "no root"});
+        assert_eq!(serves(&seccomp, Needs::AnyBackEnd).ok(), Some("seccomp (no root)".into()));
+        assert!(serves(&seccomp, Needs::LsmPrograms).is_err_and(|why| why.to_string() == "no root"));
+        let lsm = json!({"backend": "bpf-lsm", "why": ""});
+        assert!(serves(&lsm, Needs::LsmPrograms).is_ok());
+        for unclear in [json!(null), json!({}), json!({"backend": true}), json!({"backend": "none"})] {
+            assert!(serves(&unclear, Needs::AnyBackEnd).is_err(), "{unclear}");
         }
-        let report =
-            json!({"bpf_lsm": false, "checks": [{"name": "lsm program", "ok": false, "found": "EPERM"}]});
-        assert!(bpf_lsm(&report).is_err_and(|why| why.to_string().ends_with("EPERM")));
     }
 }

@@ -71,12 +71,21 @@ pub enum Attribution {
 pub enum DecidedBy {
     /// The kernel's table of remembered verdicts.
     Kernel,
+    /// The same table in the seccomp supervisor.
+    Supervisor,
     /// The policy, evaluated for this operation.
     Policy,
     /// A human.
     Human,
     /// The fail direction: no decision was to be had; `causes` says why.
     Failsafe,
+}
+
+impl DecidedBy {
+    /// Whose table of remembered verdicts it is at a layer.
+    pub fn table_of(layer: Layer) -> Self {
+        if layer == Layer::Kernel { Self::Kernel } else { Self::Supervisor }
+    }
 }
 
 /// What an operation acted on.

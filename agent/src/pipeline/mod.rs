@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use uuid::Uuid;
 
-use crate::event::{Action, Event, EventKind};
+use crate::event::{Action, Event, EventKind, Layer};
 use crate::hold::Holds;
 use crate::ledger::entry::DecidedBy;
 use crate::ledger::{Store, Ticket};
@@ -90,6 +90,7 @@ pub struct Remembered<'a> {
 #[derive(Clone)]
 struct Known {
     id: Uuid,
+    layer: Layer,
     session: u32,
     evaluation: Evaluation,
 }
@@ -257,7 +258,7 @@ impl Pipeline {
             if !allow {
                 self.flush();
             }
-            let number = self.know(Known { id, session: event.session, evaluation });
+            let number = self.know(Known { id, layer: event.layer, session: event.session, evaluation });
             let remembered = Remembered { domain, key, allow, ttl, awaited, evaluation: number };
             match back_end.remember(remembered) {
                 Ok(()) => in_table = awaited,
@@ -284,7 +285,7 @@ impl Pipeline {
         let effect = if allowed { Effect::Allow } else { Effect::Deny };
         let evaluation = known.map_or_else(|| undecided(effect), |known| known.evaluation.clone());
         session.stats.count(event.operation.action, &event.operation.resource.id, &evaluation.decision);
-        let mut entry = decision_entry(session, event, &evaluation, DecidedBy::Kernel);
+        let mut entry = decision_entry(session, event, &evaluation, DecidedBy::table_of(event.layer));
         entry.detail = known.map(|known| serde_json::json!({ "evaluated_as": known.id }));
         entry.cost_us = None;
         self.append_or_log(entry);

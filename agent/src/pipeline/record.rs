@@ -41,7 +41,7 @@ impl Pipeline {
             of_session(session, &mut entry);
             entry.id = known.id;
             entry.count = Some(hits);
-            entry.decided_by = Some(DecidedBy::Kernel);
+            entry.decided_by = Some(DecidedBy::table_of(known.layer));
             entry.decision = Some(known.evaluation.decision);
             self.append_or_log(entry);
         }

@@ -293,7 +293,7 @@ fn connect(socket: &Path) -> anyhow::Result<Client> {
 fn print_summary(stats: &Stats, mode: Mode, session: Uuid) {
     let would = if mode == Mode::Observe { "would have been " } else { "" };
     eprintln!(
-        "authz: {} operations, {} {would}denied, {} held ({} decided in the kernel); authz ledger list --session {session}",
+        "authz: {} operations, {} {would}denied, {} held ({} decided before); authz ledger list --session {session}",
         stats.operations, stats.denied, stats.held, stats.remembered,
     );
     for denial in &stats.denials {
