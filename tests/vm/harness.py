@@ -1,9 +1,12 @@
 """What the modules tests/vm/test_*.py share. Each has a function `run()`; tests/vm/run calls it as root in the machine."""
 
+import importlib
 import os
 import shutil
 import subprocess
 import tempfile
+import time
+import traceback
 
 AUTHZ = shutil.which("authz") or "authz"
 
@@ -89,3 +92,25 @@ def finish(argv, timeout, env, cwd, close_fds=True):
         def text(output):
             return (output or b"").decode(errors="replace") if not isinstance(output, str) else output
         return subprocess.CompletedProcess(argv, 124, text(late.stdout), text(late.stderr) + "\ntimed out")
+
+
+def main(folder, wanted, by_name_only=()):
+    """Runs the modules test_*.py of `folder`, all or those wanted, and closes with one line of counts; the exit status."""
+    every = sorted(file.stem for file in folder.glob("test_*.py"))
+    names = [name for name in every if name not in by_name_only]
+    if wanted := [name if name.startswith("test_") else f"test_{name}" for name in wanted]:
+        for name in set(wanted) - set(every):
+            check(name, False, "there is no such module")
+        names = [name for name in every if name in wanted]
+    for name in names:
+        start = time.monotonic()
+        before = passed + failed + skipped
+        try:
+            importlib.import_module(name).run()
+        except Exception:
+            check(f"{name} runs to its end", False, traceback.format_exc())
+        if before == passed + failed + skipped:
+            check(f"{name} checks something", False, "it checked nothing")
+        print(f"# {name}: {time.monotonic() - start:.0f} s", flush=True)
+    print(f"{passed} passed, {failed} failed, {skipped} skipped", flush=True)
+    return 0 if passed and not failed else 1
