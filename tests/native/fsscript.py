@@ -1,5 +1,6 @@
 """Random scripts for fsops.c and the trees that they work on. The same seed gives the same tree and script."""
 
+import contextlib
 import os
 import random
 import socket
@@ -12,6 +13,8 @@ NO_XDEV, NO_MAGICLINKS, NO_SYMLINKS, BENEATH, IN_ROOT = 1, 2, 4, 8, 16
 OTHER = 1234
 
 NAMES = [b"a", b"b", b"c", b"d", b"e", b"f", b".hidden", b"new\nline", b"\xff\xfe", b"sp ace", b"%41"]
+# Never of the tree at the start.
+NEW_NAMES = [b"g", b"h", b"i", b"j", b"k", b"l", b"m m", b"n\xe9"]
 MODES = [0o644, 0o600, 0o755, 0o777, 0o000, 0o400, 0o222, 0o7777, 0o1777, 0o2755, 0o4711, 0o111]
 LONG_NAMES = [b"n" * 255, b"n" * 256]
 LONG_PATHS = [b"./" * 2047 + b"a", b"./" * 2047 + b"aa", b"./" * 2048, b"a/" * 2600, b"d/../" * 818 + b"a", b"." * 255]
@@ -48,14 +51,16 @@ class Script:
         self.top = os.fsencode(folder)
         self.owner = owner
         self.plan = list(self.planned())
-        self.known = [path for _, path, *_ in self.plan] + [b"."]
+        self.known = [path for _, path, *_ in self.plan if not path.startswith(b"chain")]
+        self.known += [b".", b"chain38", b"chain39", b"chain40", b"chain41"]
+        self.folders = [b""] * 4 + [path + b"/" for kind, path, *_ in self.plan if kind == "dir"]
 
     # The tree.
 
     def planned(self):
         """Its objects: (kind, path, owner, mode, target or content)."""
         choose = self.random
-        owners = [self.owner] * 6 + [0, OTHER]
+        owners = [self.owner] * 10 + [0, OTHER]
         folders, files, there = [b""], [], set()
         for _ in range(choose.randint(30, 55)):
             path = os.path.join(choose.choice(folders), choose.choice(NAMES))
@@ -67,7 +72,8 @@ class Script:
                      "file": lambda: b"content\nof it\n" * choose.randint(0, 3)}.get(kind, lambda: None)()
             folders += [path] if kind == "dir" else []
             files += [path] if kind == "file" else []
-            yield kind, path, choose.choice(owners), choose.choice(MODES[:4] * 4 + MODES), about
+            usual = [0o755, 0o777] * 12 if kind == "dir" else MODES[:4] * 4
+            yield kind, path, choose.choice(owners), choose.choice(usual + MODES), about
         # A loop, and chains that are just short enough to follow, and just too long.
         for number in range(42):
             yield "link", b"chain%d" % number, self.owner, 0, b"chain%d" % (number - 1) if number else b"a"
@@ -85,6 +91,9 @@ class Script:
                 os.lchown(top + path, owner, owner)
             if kind not in ("hard", "link"):
                 os.chmod(top + path, mode)
+            if kind in ("file", "dir") and mode & 1:
+                with contextlib.suppress(OSError):  # not every file system takes them
+                    os.setxattr(top + path, "user.a", b"from before")
         os.chmod(folder, 0o777)
         os.chown(folder, self.owner, self.owner)
 
@@ -96,28 +105,32 @@ class Script:
 
     # Paths.
 
-    def path(self):
-        """A path as the script writes it."""
+    def path(self, new=False):
+        """A path as the script writes it; a `new` one mostly names nothing in a folder that is there."""
         choose = self.random
         kind = choose.random()
-        if kind < 0.015:
+        if kind < 0.01:
             return choose.choice(["@null", "@bad", "@open", "@empty", "@empty", "@last:a", "@last:d/b", "@last:."])
-        if kind < 0.03:
+        if kind < 0.02:
             return encoded(choose.choice(LONG_PATHS + LONG_NAMES))
-        if kind < 0.07:
+        if kind < 0.05:
             return encoded(choose.choice(OUTSIDE))
-        if kind < 0.6:
+        if new and kind < 0.75:
+            path = choose.choice(self.folders) + choose.choice(NEW_NAMES)
+        elif kind < 0.75:
             path = choose.choice(self.known)
-            if choose.random() < 0.3:
+            if choose.random() < 0.15:
                 path += b"/" + choose.choice(NAMES + [b"..", b"."])
+        elif kind < 0.85:
+            path = choose.choice(self.folders) + choose.choice(NEW_NAMES)
         else:
             path = b"/".join(choose.choices(NAMES + [b"..", b".", b""], [4] * len(NAMES) + [4, 2, 2],
                                             k=choose.randint(1, 3)))
         kind = choose.random()
         if kind < 0.25:
             path = choose.choice([self.top + b"/", b"/.." + self.top + b"/", b"/proc/self/cwd/", b"//proc/self/root" +
-                                  self.top + b"/", b"./", b"/proc/self/fd/%d/" % choose.randint(3, 9),
-                                  b"/dev/fd/%d/" % choose.randint(3, 9), b"/proc/thread-self/cwd/", b"../"]) + path
+                                  self.top + b"/", b"./", b"/proc/self/fd/%d/" % choose.randint(3, 5),
+                                  b"/dev/fd/%d/" % choose.randint(3, 5), b"/proc/thread-self/cwd/", b"../"]) + path
         elif kind < 0.3:
             path = choose.choice([b"/proc/self/fd/%d", b"/dev/fd/%d"]) % choose.randint(3, 9)
         if choose.random() < 0.08:
@@ -125,10 +138,11 @@ class Script:
         return encoded(path)
 
     def dirfd(self):
-        return self.random.choice(["cwd"] * 5 + [f"s{n}" for n in range(7)] + ["none", "999", "0"])
+        """Mostly a folder's: the slots 0 and 1 are kept for those."""
+        return self.random.choice(["cwd"] * 8 + ["s0", "s1"] * 4 + ["s2", "s3", "none", "999", "0"])
 
     def slot(self):
-        return f"s{self.random.randrange(7)}"
+        return f"s{self.random.randint(2, 5)}"
 
     # Arguments.
 
@@ -141,7 +155,7 @@ class Script:
             if choose.random() < chance:
                 value |= O[name]
         if choose.random() < 0.05:
-            value |= O["TMPFILE"]
+            value = value & ~O["CREAT"] | O["TMPFILE"]
         return value
 
     def flags2(self):
@@ -155,7 +169,8 @@ class Script:
 
     def resolve(self):
         return self.random.choice([0, BENEATH, BENEATH, IN_ROOT, IN_ROOT, NO_SYMLINKS, NO_MAGICLINKS, NO_XDEV,
-                                   BENEATH | NO_SYMLINKS, NO_XDEV | NO_MAGICLINKS, BENEATH | IN_ROOT, 64])
+                                   BENEATH | NO_SYMLINKS, NO_XDEV | NO_MAGICLINKS, 0, 0, BENEATH, IN_ROOT]
+                                  + [BENEATH | IN_ROOT, 64] * (self.random.random() < 0.2))
 
     def mode(self):
         return self.random.choice(MODES + [0o666, 0o777])
@@ -164,8 +179,8 @@ class Script:
         return self.random.choice([-1, -1, self.owner, self.owner, 0, OTHER])
 
     def xattr(self):
-        return self.random.choice(["user.a", "user.a", "user.b", "trusted.a", "security.a", "none.a", "user.", "@empty",
-                                   "user." + "x" * 251, "@null"])
+        return self.random.choice(["user.a"] * 6 + ["user.b", "trusted.a", "security.a", "none.a", "user.", "@empty",
+                                                     "user." + "x" * 250, "user." + "x" * 251, "@null"])
 
     def node_mode(self):
         return self.random.choice([stat.S_IFIFO, stat.S_IFREG, stat.S_IFSOCK, stat.S_IFCHR, 0, stat.S_IFDIR,
@@ -178,12 +193,12 @@ class Script:
     def socket_path(self):
         """Short enough for an address, and of this folder."""
         choose = self.random
-        path = choose.choice([choose.choice(NAMES), choose.choice(self.known), b"sock%d" % choose.randrange(4)])
+        path = choose.choice([choose.choice(NEW_NAMES), choose.choice(self.known)] + [b"sock%d" % choose.randrange(4)] * 3)
         if choose.random() < 0.3:
             path = choose.choice([self.top + b"/", b"./", b"/proc/self/cwd/"]) + path
         if choose.random() < 0.05:
             path = choose.choice([b"s" * 107, b"s" * 108, b"", b"d/" * 50 + b"s"])
-        return encoded(path[:108]), choose.choice([0, 0, 0, 0, -1, -1, 1, 50, 200, -2])
+        return encoded(path[:108]), choose.choice([0] * 10 + [-1, -1, 1, 50, 200, -2])
 
     def time(self):
         return self.random.choice(["now", "omit", "null", "1", "123456789", "-5"])
@@ -193,29 +208,29 @@ class Script:
     def operation(self):
         choose, path, dirfd, slot, mode = self.random, self.path, self.dirfd, self.slot, self.mode
         name = choose.choices(list(WEIGHTS), list(WEIGHTS.values()))[0]
-        at_flags = choose.choice([0, 0, 0, AT_NOFOLLOW, AT_NOFOLLOW, AT_EMPTY_PATH, AT_EMPTY_PATH | AT_NOFOLLOW, 0x8000])
+        at_flags = choose.choice([0] * 5 + [AT_NOFOLLOW] * 3 + [AT_EMPTY_PATH, AT_EMPTY_PATH | AT_NOFOLLOW, 0x8000])
         node = self.node_mode()
         device = self.device(node)
         if device == 0 and node & 0o170000 == stat.S_IFBLK:
             node = node & 0o7777 | stat.S_IFIFO
-        kind = choose.choice([socket.SOCK_STREAM, socket.SOCK_DGRAM, socket.SOCK_SEQPACKET])
-        size = choose.choice([0, 0, 5, 100, 100000, -1])
+        kind = choose.choice([socket.SOCK_STREAM] * 3 + [socket.SOCK_DGRAM] * 2 + [socket.SOCK_SEQPACKET])
+        size = choose.choice([0, 0, 5, 5, 100, 100000, -1])
         if name in ("bind", "connect", "send"):
-            return [name, slot(), kind, *self.socket_path()]
+            return [name, f"s{choose.randint(6, 9)}", socket.SOCK_DGRAM if name == "send" else kind, *self.socket_path()]
         arguments = {
             "open": [slot(), path(), self.flags(), mode()],
             "openat": [slot(), dirfd(), path(), self.flags(), mode()],
             "openat2": [slot(), dirfd(), path()],
             "creat": [slot(), path(), mode()],
             "close": [slot()], "dup": [slot(), slot()],
-            "mkdir": [path(), mode()], "mkdirat": [dirfd(), path(), mode()], "rmdir": [path()], "unlink": [path()],
-            "unlinkat": [dirfd(), path(), choose.choice([0, 0, AT_REMOVEDIR, 1])],
-            "rename": [path(), path()], "renameat": [dirfd(), path(), dirfd(), path()],
-            "renameat2": [dirfd(), path(), dirfd(), path(), choose.choice([0, 1, 1, 2, 2, 3, 4, 8])],
-            "link": [path(), path()],
-            "linkat": [dirfd(), path(), dirfd(), path(), choose.choice([0, AT_FOLLOW, AT_EMPTY_PATH, 1])],
-            "symlink": [self.target(), path()], "symlinkat": [self.target(), dirfd(), path()],
-            "mknod": [path(), node, device], "mknodat": [dirfd(), path(), node, device],
+            "mkdir": [path(True), mode()], "mkdirat": [dirfd(), path(True), mode()], "rmdir": [path() if choose.random() < 0.3 else encoded(choose.choice(self.folders))], "unlink": [path()],
+            "unlinkat": [dirfd(), path(), choose.choice([0, 0, 0, AT_REMOVEDIR, AT_REMOVEDIR, 1])],
+            "rename": [path(), path(True)], "renameat": [dirfd(), path(), dirfd(), path(True)],
+            "renameat2": [dirfd(), path(), dirfd(), path(choose.random() < 0.5), choose.choice([0, 1, 1, 2, 2, 2, 3, 4, 8])],
+            "link": [path(), path(True)],
+            "linkat": [dirfd(), path(), dirfd(), path(True), choose.choice([0, 0, AT_FOLLOW, AT_FOLLOW, AT_EMPTY_PATH, 1])],
+            "symlink": [self.target(), path(True)], "symlinkat": [self.target(), dirfd(), path(True)],
+            "mknod": [path(True), node, device], "mknodat": [dirfd(), path(True), node, device],
             "chmod": [path(), mode()], "fchmod": [slot(), mode()], "fchmodat": [dirfd(), path(), mode()],
             "fchmodat2": [dirfd(), path(), mode(), at_flags],
             "chown": [path(), self.id(), self.id()], "lchown": [path(), self.id(), self.id()],
@@ -229,29 +244,34 @@ class Script:
             "removexattr": [path(), self.xattr()], "lremovexattr": [path(), self.xattr()],
             "fremovexattr": [slot(), self.xattr()], "getxattr": [path(), self.xattr()],
             "umask": [choose.choice([0o022, 0, 0o077, 0o027, 0o777, 0o1022])],
-            "chdir": [path()], "fchdir": [slot()], "chroot": [path()], "getcwd": [],
+            "chdir": [path()], "fchdir": [choose.choice(["s0", slot()])], "chroot": [path()], "getcwd": [],
             "stat": [dirfd(), path(), at_flags], "access": [path(), choose.choice([0, 1, 2, 4, 7])],
-            "readlink": [dirfd(), path()], "read": [slot()], "write": [slot(), choose.randint(0, 9)], "list": [slot()],
+            "readlink": [dirfd(), path()], "read": [slot()], "write": [slot(), choose.randint(0, 9)], "list": [choose.choice(["s0", "s1", slot()])],
         }[name]
         if name == "openat2":
             flags = self.flags2()
             with_mode = flags & O["CREAT"] or flags & O["TMPFILE"] == O["TMPFILE"]
-            how = [flags, mode() if with_mode or choose.random() < 0.03 else 0, self.resolve()]
-            arguments += [*how, choose.choice([24] * 18 + [32, 16, 0]), choose.choice([0, 0, 0, 1])]
+            how = [flags, mode() if with_mode or choose.random() < 0.02 else 0, self.resolve()]
+            arguments += [*how, choose.choice([24] * 40 + [32, 16, 0]), choose.choice([0, 0, 0, 1])]
         return [name, *arguments]
+
+    def folder_slot(self, second):
+        """A folder's descriptor, in one of the slots for these."""
+        path = self.top + b"/" + self.random.choice(self.folders + [b""] * len(self.folders))
+        return f"open s{int(second)} {encoded(path)} {O['DIRECTORY'] | O['PATH'] * self.random.randint(0, 1):#x} 0"
 
     def target(self):
         return self.path() if self.random.random() < 0.1 else encoded(self.link_target())
 
     def lines(self, count):
-        """`count` operations; a few return to the folder now and then, lest all of them happen elsewhere."""
+        """`count` operations; now and then one returns to the folder, lest all of them happen elsewhere."""
         for number in range(count):
-            if number % 40 == 39:
+            if number % 25 == 24:
                 yield f"chdir {encoded(self.top)}"
             elif number % 100 == 57:
                 yield "umask 18"
-            elif number % 100 == 3:
-                yield f"open s1 {encoded(self.top)} {O['DIRECTORY'] | O['PATH']:#x} 0"
+            elif number % 20 in (0, 7):
+                yield self.folder_slot(number % 20 == 7)
             else:
                 yield " ".join(str(word) for word in self.operation())
 

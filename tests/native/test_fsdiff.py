@@ -13,7 +13,7 @@ from harness import check
 from native import ALLOW, BARE, SEED, Place, compiled, identities
 
 COUNT = int(os.environ.get("FSDIFF_COUNT", 50_000))
-BATCH = 500
+BATCH = 200
 # What differs between any two runs: processes, nameless files, sockets.
 ANY = [(re.compile(r"/proc/\d+(/task/\d+)?"), "/proc/PID"), (re.compile(r"%23\d+|#\d+"), "#INODE"),
        (re.compile(r"\[\d+\]"), "[INODE]")]
