@@ -47,6 +47,9 @@ pub struct StartSession {
     pub audit_each: bool,
     /// Refuse if an action is enforced less.
     pub require: Level,
+    /// The seccomp listener, as the number of a descriptor of `pid`.
+    #[serde(default)]
+    pub listener: Option<i32>,
 }
 
 /// A request.

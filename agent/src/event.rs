@@ -239,6 +239,8 @@ pub enum EventKind {
 pub struct Event {
     /// CLOCK_MONOTONIC.
     pub time_ns: u64,
+    /// Where it was seen.
+    pub layer: Layer,
     /// Index of the session.
     pub session: u32,
     /// Who.

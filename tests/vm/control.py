@@ -49,7 +49,10 @@ def request(path, **fields):
         sock.settimeout(20)
         sock.connect(path)
         sock.sendall(json.dumps(fields).encode() + b"\n")
-        return json.loads(sock.makefile().readline())
+        line = sock.makefile().readline()
+    if not line:
+        raise ConnectionError(f"{path}: the daemon ended before it responded")
+    return json.loads(line)
 
 
 def sockets():

@@ -245,6 +245,7 @@ impl Exec {
             pid,
             audit_each: self.audit_each,
             require: self.require,
+            listener: None,
         }))
     }
 

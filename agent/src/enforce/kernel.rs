@@ -1,36 +1,94 @@
 //! The kernel back end as the pipeline sees it: the eBPF programs and the tracer that parks.
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::time::{Duration, Instant};
 
+use super::bpf_lsm::{BpfLsm, PIN_ROOT, remove_pins};
+use super::level::Enforcement;
+use super::park::{Report, Tracer};
+use super::{Admission, EnforcementPoint, Error, processes, wire};
 use crate::abi::raw::*;
 use crate::clock::monotonic_ns;
-use crate::enforce::bpf_lsm::BpfLsm;
-use crate::enforce::park::Tracer;
-use crate::enforce::wire;
-use crate::event::Event;
-use crate::pipeline::{EventSource, Remembered, VerdictSink};
+use crate::event::{Event, Mode};
+use crate::pipeline::{Answer, EventSource, Remembered, Verdict, VerdictSink};
+use crate::session::Session;
+use crate::sys::peer::{Peer, pidfd_open};
+
+/// The kernel gives up on an answer so much later than the daemon: the daemon's deny comes first.
+const GRACE: Duration = Duration::from_secs(5);
 
 /// An answer that no thread has taken after this long will never be taken.
 const ANSWER_KEPT: Duration = Duration::from_secs(10);
 
 /// Programs and tracer.
 pub struct Kernel {
-    /// The programs and their maps.
-    pub lsm: BpfLsm,
+    lsm: BpfLsm,
+    enforcement: Enforcement,
     tracer: Tracer,
     given: VecDeque<(Instant, u64)>,
     lost_seen: u64,
 }
 
 impl Kernel {
-    /// Around loaded programs and a running tracer.
-    pub fn new(lsm: BpfLsm, tracer: Tracer) -> Self {
-        Self { lsm, tracer, given: VecDeque::new(), lost_seen: 0 }
+    /// Loads and pins the programs as `instance`; the tracer tells `report` what becomes of parked threads.
+    pub fn load(instance: &str, report: impl FnMut(Report) + Send + 'static) -> Result<Self, Error> {
+        let tracer =
+            Tracer::spawn(report).map_err(|source| Error::Io { what: "cannot start the tracer", source })?;
+        let seed = uuid::Uuid::new_v4().as_u64_pair();
+        let lsm = BpfLsm::load(instance, [seed.0, seed.1])?;
+        let enforcement = lsm.enforcement()?;
+        Ok(Self { lsm, enforcement, tracer, given: VecDeque::new(), lost_seen: 0 })
+    }
+}
+
+impl EnforcementPoint for Kernel {
+    fn enforcement(&self) -> &Enforcement {
+        &self.enforcement
+    }
+
+    fn ready(&self) -> BorrowedFd<'_> {
+        self.lsm.as_fd()
+    }
+
+    fn heartbeat(&mut self) -> Result<(), Error> {
+        Ok(self.lsm.heartbeat(monotonic_ns())?)
+    }
+
+    fn admit(&mut self, session: &Session, admission: &Admission) -> Result<(), Error> {
+        let flags = if admission.audit_each { AUTHZ_SESSION_AUDIT_EACH } else { 0 };
+        self.lsm.set_session(session.index, kernel_session(session, flags))?;
+        let labelled =
+            pidfd_open(session.first_pid).and_then(|pidfd| self.lsm.label(pidfd.as_fd(), session.index));
+        labelled.map_err(|source| Error::Io { what: "cannot label the first process", source })
+    }
+
+    fn publish(&mut self, session: &Session) -> Result<(), Error> {
+        let flags = self.lsm.session_flags(session.index)?;
+        Ok(self.lsm.set_session(session.index, kernel_session(session, flags & AUTHZ_SESSION_AUDIT_EACH))?)
+    }
+
+    fn forget(&mut self, index: u32) -> Result<(), Error> {
+        Ok(self.lsm.set_session(index, authz_session::default())?)
+    }
+
+    fn encloses(&self, peer: &Peer) -> std::io::Result<bool> {
+        Ok(self.lsm.label_of(peer.pidfd.as_fd())?.is_some())
+    }
+
+    /// A thread has the label of its process.
+    fn live(&self) -> HashSet<u32> {
+        processes()
+            .filter_map(|pid| self.lsm.label_of(pidfd_open(pid).ok()?.as_fd()).ok().flatten())
+            .collect()
+    }
+
+    fn take_hits(&mut self) -> Vec<(u64, u64)> {
+        self.lsm.take_hits()
     }
 
     /// Removes answers that nobody took: their threads were killed.
-    pub fn sweep(&mut self) {
+    fn sweep(&mut self) {
         while self.given.front().is_some_and(|(at, _)| at.elapsed() > ANSWER_KEPT) {
             if let Some((_, ticket)) = self.given.pop_front() {
                 self.lsm.forget_answer(ticket);
@@ -38,12 +96,15 @@ impl Kernel {
         }
     }
 
-    /// Events lost since the last call.
-    pub fn lost(&mut self) -> u64 {
+    fn lost(&mut self) -> u64 {
         let total = self.lsm.counters().map_or(0, |counters| counters[AUTHZ_CAUSE_RING as usize]);
         let new = total - self.lost_seen.min(total);
         self.lost_seen = total;
         new
+    }
+
+    fn close(&mut self) -> Result<(), Error> {
+        self.lsm.unpin().map_err(|source| Error::Io { what: "cannot remove the pins", source })
     }
 }
 
@@ -57,8 +118,9 @@ impl EventSource for Kernel {
 }
 
 impl VerdictSink for Kernel {
-    fn answer(&mut self, ticket: u64, allow: bool, domain: u32, generation: u32) -> Result<(), String> {
-        let effect = if allow { AUTHZ_EFFECT_ALLOW } else { AUTHZ_EFFECT_DENY };
+    fn answer(&mut self, ticket: u64, answer: Answer) -> Result<(), String> {
+        let Answer { verdict, domain, generation } = answer;
+        let effect = if verdict == Verdict::Allow { AUTHZ_EFFECT_ALLOW } else { AUTHZ_EFFECT_DENY };
         self.given.push_back((Instant::now(), ticket));
         self.lsm
             .answer(ticket, authz_answer { effect, domain, generation, pad: 0 })
@@ -74,11 +136,65 @@ impl VerdictSink for Kernel {
         self.lsm.remember(bits, key, value, u64::from(verdict.awaited)).map_err(|error| error.to_string())
     }
 
-    fn park(&mut self, tid: i32) {
+    fn park(&mut self, tid: i32, _ticket: u64) {
         self.tracer.park(tid);
     }
 
     fn release(&mut self, tid: i32) {
         self.tracer.release(tid);
+    }
+}
+
+fn kernel_session(session: &Session, flags: u32) -> authz_session {
+    let reads = session.engine.reads();
+    let subject = |field: &str| reads.needs(&format!("subject.properties.{field}"));
+    let mut flags = flags;
+    if subject("exe") || subject("parents") {
+        flags |= AUTHZ_SESSION_DOMAIN_PER_EXEC;
+    }
+    if subject("pid") || subject("parents") {
+        flags |= AUTHZ_SESSION_DOMAIN_PER_FORK;
+    }
+    if subject("uid") || subject("user") {
+        flags |= AUTHZ_SESSION_DOMAIN_PER_CRED;
+    }
+    authz_session {
+        mode: if session.mode == Mode::Enforce { AUTHZ_MODE_ENFORCE } else { AUTHZ_MODE_OBSERVE },
+        generation: session.generation,
+        flags,
+        pad: 0,
+        hold_ns: (session.hold_timeout + GRACE).as_nanos() as u64,
+    }
+}
+
+/// Detaches what daemons left behind that were killed, once none of their tasks is left.
+pub fn clean_up_dead(
+    own: &str,
+    is_dead: impl Fn(&std::ffi::OsStr) -> bool,
+    forget: impl Fn(&std::ffi::OsStr),
+) {
+    let Ok(instances) = std::fs::read_dir(PIN_ROOT) else { return };
+    for instance in instances.flatten() {
+        let name = instance.file_name();
+        if name == *own {
+            continue;
+        }
+        if !is_dead(&name) {
+            continue;
+        }
+        match BpfLsm::tasks_of_pins(&instance.path(), processes()) {
+            Ok(0) => {
+                let removed = remove_pins(&instance.path());
+                forget(&name);
+                tracing::info!(instance = ?name, ok = removed.is_ok(), "cleaned up after a daemon that was killed");
+            }
+            Ok(tasks) => tracing::warn!(
+                instance = ?name, tasks,
+                "a daemon was killed; its tasks stay enforced, and what was not decided before is denied"
+            ),
+            Err(error) => {
+                tracing::warn!(instance = ?name, %error, "cannot look into the pins of a dead daemon")
+            }
+        }
     }
 }

@@ -6,7 +6,7 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use serde_json::{Map, Value, json};
 
 use crate::abi::{self, VerdictKey, raw::*};
-use crate::event::{Action, Event, EventKind, FileIdentity, Key, Operation, Resource, Task};
+use crate::event::{Action, Event, EventKind, FileIdentity, Key, Layer, Operation, Resource, Task};
 
 /// A record that is not understood: a bug or a version mismatch.
 #[derive(Debug, thiserror::Error)]
@@ -44,6 +44,7 @@ pub fn event(raw: &authz_event) -> Result<Event, WireError> {
     }
     Ok(Event {
         time_ns: raw.time_ns,
+        layer: Layer::Kernel,
         session: raw.session,
         task: task(raw),
         kind: kind(raw)?,

@@ -1,0 +1,256 @@
+//! The daemon: one loop that owns the back end, the sessions and the ledger. Everything else (control
+//! connections, the tracer) sends it messages.
+
+mod requests;
+
+use std::os::fd::AsFd;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, bail};
+use nix::fcntl::{Flock, FlockArg};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::eventfd::{EfdFlags, EventFd};
+
+use crate::control::{self, Asked, Response};
+use crate::enforce::EnforcementPoint;
+use crate::enforce::kernel::{Kernel, clean_up_dead};
+use crate::enforce::park::Report;
+use crate::ledger::entry::Kind;
+use crate::ledger::{Options as LedgerOptions, Store};
+use crate::pipeline::Pipeline;
+
+/// How often the programs are told that the daemon lives, at the least.
+const HEARTBEAT: Duration = Duration::from_millis(100);
+
+/// How many events are decided between two looks at the messages.
+const TURN: usize = 64;
+
+/// How often hits are collected and dead sessions looked for.
+const CHORES: Duration = Duration::from_secs(1);
+
+/// How a daemon is run.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Folder of ledgers and policy bundles.
+    pub state: PathBuf,
+    /// Its name: folder of its socket, pins and ledger.
+    pub instance: String,
+    /// Ends with its last session.
+    pub embedded: bool,
+}
+
+enum Message {
+    Asked(Asked),
+    Tracer(Report),
+}
+
+/// Sends messages and wakes the loop.
+#[derive(Clone)]
+struct Mailbox {
+    messages: Sender<Message>,
+    wake: Arc<EventFd>,
+}
+
+impl Mailbox {
+    fn send(&self, message: Message) {
+        // The receiver lives as long as the process.
+        self.messages.send(message).ok();
+        if let Err(error) = self.wake.write(1) {
+            tracing::error!(%error, "cannot wake the loop");
+        }
+    }
+}
+
+struct Daemon {
+    options: Options,
+    pipeline: Pipeline,
+    point: Box<dyn EnforcementPoint>,
+    inbox: Receiver<Message>,
+    wake: Arc<EventFd>,
+    /// Indexes of sessions whose first process has ended.
+    ending: Vec<u32>,
+    served: bool,
+    _lock: Flock<std::fs::File>,
+}
+
+/// Runs until the last session ends (embedded) or for ever. `ready` is called with the socket once the
+/// programs are loaded.
+pub fn run(options: Options, ready: impl FnOnce(&Path) -> anyhow::Result<()>) -> anyhow::Result<()> {
+    let folder = Path::new(control::RUN_ROOT).join(&options.instance);
+    std::fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
+    let lock = lock_folder(&folder)?.with_context(|| format!("{} is in use", folder.display()))?;
+    let run = |instance: &std::ffi::OsStr| Path::new(control::RUN_ROOT).join(instance);
+    clean_up_dead(
+        &options.instance,
+        |instance| {
+            let folder = run(instance);
+            !folder.exists() || matches!(lock_folder(&folder), Ok(Some(_)))
+        },
+        |instance| drop(std::fs::remove_dir_all(run(instance))),
+    );
+    let store = Store::open(&options.state.join(&options.instance), LedgerOptions::default())?;
+    let wake = Arc::new(EventFd::from_value_and_flags(0, EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?);
+    let (messages, inbox) = channel();
+    let mailbox = Mailbox { messages, wake: wake.clone() };
+    let point = Box::new(Kernel::load(&options.instance, {
+        let mailbox = mailbox.clone();
+        move |report| mailbox.send(Message::Tracer(report))
+    })?);
+    let mut daemon = Daemon {
+        options,
+        pipeline: Pipeline::new(store),
+        point,
+        inbox,
+        wake,
+        ending: Vec::new(),
+        served: false,
+        _lock: lock,
+    };
+    let socket = folder.join("control.sock");
+    serve_control(&socket, mailbox)?;
+    ready(&socket)?;
+    let result = daemon.serve();
+    // Whatever ended the loop: no folder is left that looks alive.
+    for path in [socket, folder.join("lock")] {
+        if let Err(error) = std::fs::remove_file(&path) {
+            tracing::debug!(%error, path = %path.display(), "cannot remove");
+        }
+    }
+    std::fs::remove_dir(&folder).ok();
+    result
+}
+
+/// The lock of a daemon's folder; `None`: a live daemon has it.
+fn lock_folder(folder: &Path) -> anyhow::Result<Option<Flock<std::fs::File>>> {
+    let path = folder.join("lock");
+    let file = std::fs::File::create(&path).with_context(|| format!("cannot make {}", path.display()))?;
+    Ok(Flock::lock(file, FlockArg::LockExclusiveNonblock).ok())
+}
+
+/// The socket has a thread and a runtime of its own: a slow client cannot delay a decision.
+fn serve_control(socket: &Path, mailbox: Mailbox) -> anyhow::Result<()> {
+    let listener = std::os::unix::net::UnixListener::bind(socket)
+        .with_context(|| format!("cannot listen on {}", socket.display()))?;
+    listener.set_nonblocking(true)?;
+    // Anyone may connect; who may ask what is decided by peer, in `Daemon::asked`.
+    std::fs::set_permissions(socket, std::fs::Permissions::from_mode(0o666))?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
+    std::thread::Builder::new().name("authz-control".into()).spawn(move || {
+        let served = runtime.block_on(async {
+            let listener = tokio::net::UnixListener::from_std(listener)?;
+            control::serve(listener, move |asked| mailbox.send(Message::Asked(asked))).await
+        });
+        if let Err(error) = served {
+            tracing::error!(%error, "the control socket failed: nothing can be approved any more");
+        }
+    })?;
+    Ok(())
+}
+
+impl Daemon {
+    fn serve(&mut self) -> anyhow::Result<()> {
+        let mut chores = Instant::now();
+        loop {
+            self.point.heartbeat()?;
+            let more = self.pipeline.turn(&mut *self.point, TURN);
+            while let Ok(message) = self.inbox.try_recv() {
+                self.message(message);
+            }
+            self.pipeline.expire(&mut *self.point);
+            if chores.elapsed() >= CHORES {
+                chores = Instant::now();
+                self.chores();
+            }
+            if self.options.embedded && self.served && self.pipeline.sessions.iter().next().is_none() {
+                self.point.close()?;
+                return Ok(());
+            }
+            if !more {
+                self.sleep()?;
+            }
+        }
+    }
+
+    fn sleep(&self) -> anyhow::Result<()> {
+        let until = self.pipeline.holds.until_next(Instant::now()).unwrap_or(HEARTBEAT).min(HEARTBEAT);
+        let mut fds = [
+            PollFd::new(self.point.ready(), PollFlags::POLLIN),
+            PollFd::new(self.wake.as_fd(), PollFlags::POLLIN),
+        ];
+        match poll(&mut fds, PollTimeout::from(until.as_millis() as u8 + 1)) {
+            Ok(_) | Err(nix::errno::Errno::EINTR) => {}
+            Err(error) => bail!("poll: {error}"),
+        }
+        if fds[1].any().unwrap_or(false) {
+            // Only the wake-up counts, not how many.
+            self.wake.read().ok();
+        }
+        Ok(())
+    }
+
+    fn message(&mut self, message: Message) {
+        match message {
+            Message::Asked(Asked { peer, request, reply }) => {
+                let response = self
+                    .asked(&peer, request)
+                    .unwrap_or_else(|error| Response::Error { error: format!("{error:#}") });
+                // A client that has gone needs no response.
+                reply.send(response).ok();
+            }
+            Message::Tracer(Report::Gone { tid }) => {
+                self.pipeline.abandon(tid, "the thread has ended", &mut *self.point);
+            }
+            Message::Tracer(Report::Failed { tid, why }) => {
+                self.pipeline.abandon(tid, &format!("the thread cannot wait: {why}"), &mut *self.point);
+            }
+            Message::Tracer(Report::Signalled { tid }) => {
+                if self.pipeline.holds.waits(tid) {
+                    self.point.park(tid, 0);
+                }
+            }
+            Message::Tracer(Report::Parked { .. } | Report::Released { .. }) => {}
+        }
+    }
+
+    fn chores(&mut self) {
+        self.point.sweep();
+        self.collect_hits();
+        let lost = self.point.lost();
+        if lost > 0 {
+            self.pipeline.lost(lost);
+        }
+        if !self.ending.is_empty() {
+            self.end_sessions();
+        }
+    }
+
+    fn collect_hits(&mut self) {
+        let hits = self.point.take_hits();
+        self.pipeline.count_hits(hits.into_iter());
+    }
+
+    /// Ends the sessions whose first process is gone and that have no task left.
+    fn end_sessions(&mut self) {
+        let live = self.point.live();
+        let ended: Vec<u32> = self.ending.iter().copied().filter(|index| !live.contains(index)).collect();
+        for index in ended {
+            self.ending.retain(|other| *other != index);
+            while let Some(pending) = self.pipeline.holds.take_of_session(index) {
+                self.point.release(pending.event.task.tid);
+            }
+            let stats = self.pipeline.sessions.get_mut(index).map(|session| session.stats.clone());
+            let detail = serde_json::to_value(stats).unwrap_or_default();
+            if let Err(error) = self.pipeline.note(index, Kind::SessionEnd, detail) {
+                tracing::error!(%error, "the end of a session could not be recorded");
+            }
+            self.pipeline.sessions.remove(index);
+            if let Err(error) = self.point.forget(index) {
+                tracing::error!(%error, "a session's slot could not be cleared");
+            }
+        }
+    }
+}

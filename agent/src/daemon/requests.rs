@@ -1,0 +1,220 @@
+//! What peers may ask of the daemon, and what it does about it.
+
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use uuid::Uuid;
+
+use super::{Daemon, TURN};
+use crate::control::{self, Request, Response, SessionView, StartSession, Started};
+use crate::enforce::Admission;
+use crate::enforce::bpf_lsm::PIN_ROOT;
+use crate::ledger::entry::Kind;
+use crate::policy::{Bundle, Engine, Generated, PolicySource};
+use crate::session::{Approved, Session};
+use crate::sys::peer::Peer;
+
+/// How many sessions one daemon has at most.
+const SESSIONS_MAX: u32 = crate::abi::raw::AUTHZ_SESSIONS_MAX;
+
+impl Daemon {
+    /// What a peer asks. None that is in a session; root, or a session's owner for what is its own.
+    pub(super) fn asked(&mut self, peer: &Peer, request: Request) -> anyhow::Result<Response> {
+        if self.point.encloses(peer).context("cannot tell who asks")? {
+            bail!("a process inside a session may not control authz");
+        }
+        match request {
+            Request::StartSession(start) => {
+                require_root(peer)?;
+                // An embedded daemon ends with its session, and if that could not begin.
+                let started = self.start(start);
+                self.served = true;
+                // Compiling a policy took a while: the new session must not meet a daemon that looks dead.
+                self.point.heartbeat()?;
+                started
+            }
+            Request::EndSession { session } => self.finish(peer, session),
+            Request::Pending => {
+                let owned: Vec<_> = self.owned(peer).collect();
+                let mut pending = self.pipeline.pending();
+                pending.retain(|view| owned.contains(&view.session));
+                Ok(Response::Pending { pending })
+            }
+            Request::Answer { id, approve, scope, reason } => {
+                self.answer(peer, &id, approve, &scope, &reason)
+            }
+            Request::Sessions => Ok(Response::Sessions {
+                sessions: self
+                    .pipeline
+                    .sessions
+                    .iter()
+                    .filter(|session| may(peer, session))
+                    .map(|session| SessionView {
+                        session: session.id,
+                        name: session.name.clone(),
+                        mode: session.mode,
+                        policy: session.engine.digest().to_owned(),
+                        pid: session.first_pid,
+                        stats: session.stats.clone(),
+                    })
+                    .collect(),
+            }),
+            Request::SetMode { session, mode } => {
+                require_root(peer)?;
+                let index = self.find(peer, session)?;
+                if let Some(session) = self.pipeline.sessions.get_mut(index) {
+                    session.mode = mode;
+                    session.generation += 1;
+                }
+                self.publish(index)
+            }
+            Request::SetCall { session, call } => {
+                require_root(peer)?;
+                let index = self.find(peer, session)?;
+                if let Some(session) = self.pipeline.sessions.get_mut(index) {
+                    session.set_call(call);
+                }
+                self.publish(index)
+            }
+        }
+    }
+
+    fn owned(&self, peer: &Peer) -> impl Iterator<Item = Uuid> {
+        let all: Vec<_> =
+            self.pipeline.sessions.iter().filter(|session| may(peer, session)).map(|s| s.id).collect();
+        all.into_iter()
+    }
+
+    fn find(&self, peer: &Peer, id: Uuid) -> anyhow::Result<u32> {
+        let found = self.pipeline.sessions.iter().find(|session| session.id == id && may(peer, session));
+        found.map(|session| session.index).with_context(|| format!("no session {id} of yours is live"))
+    }
+
+    /// Tells the programs what the session has become.
+    fn publish(&mut self, index: u32) -> anyhow::Result<Response> {
+        let session = self.pipeline.sessions.get_mut(index).context("the session is over")?;
+        self.point.publish(session)?;
+        Ok(Response::Done)
+    }
+
+    fn start(&mut self, start: StartSession) -> anyhow::Result<Response> {
+        let enforcement = self.point.enforcement().clone();
+        if enforcement.below(start.require).next().is_some() {
+            bail!("{} was required, but enforcement is {enforcement}", start.require);
+        }
+        let sources: Vec<PolicySource> =
+            start.policy.iter().map(|text| text.parse()).collect::<Result<_, _>>()?;
+        let generated = Generated {
+            protected: vec![
+                control::RUN_ROOT.into(),
+                PIN_ROOT.into(),
+                self.options.state.to_string_lossy().into_owned(),
+            ],
+            workspace: start.workspace.clone(),
+        };
+        let bundle = Bundle::load(&sources, &generated)?;
+        let mut engine = Engine::load(&bundle)?;
+        // The first evaluation compiles what later ones share: not while a thread waits.
+        engine.decide_value(&serde_json::json!({}));
+        let policy = engine.digest().to_owned();
+        store_bundle(&self.options.state, &policy, &bundle)?;
+        let index = self.pipeline.sessions.free_index(SESSIONS_MAX).context("no more sessions fit")?;
+        let session = Session::new(
+            index,
+            start.name.clone(),
+            start.owner,
+            start.mode,
+            engine,
+            Duration::from_millis(start.hold_timeout_ms),
+            start.pid,
+        );
+        let (id, trace_id) = (session.id, session.trace.to_string());
+        let admission = Admission { audit_each: start.audit_each, listener: start.listener };
+        let detail = serde_json::json!({
+            "agent": start.name, "pid": start.pid, "policy": start.policy, "enforcement": enforcement,
+        });
+        self.pipeline.sessions.insert(session);
+        let noted = self.pipeline.note(index, Kind::SessionStart, detail).map_err(anyhow::Error::from);
+        let session = self.pipeline.sessions.get_mut(index).context("the session is over")?;
+        let admitted = noted.and_then(|()| Ok(self.point.admit(session, &admission)?));
+        if let Err(error) = admitted {
+            self.pipeline.sessions.remove(index);
+            return Err(error);
+        }
+        self.served = true;
+        let enforcement = enforcement.to_string();
+        Ok(Response::Started(Started { session: id, trace_id, policy, enforcement }))
+    }
+
+    /// The first process has ended: everything it did is in the ring already.
+    fn finish(&mut self, peer: &Peer, id: Uuid) -> anyhow::Result<Response> {
+        let index = self.find(peer, id)?;
+        while self.pipeline.turn(&mut *self.point, TURN) {}
+        self.collect_hits();
+        let lost = self.point.lost();
+        let session = self.pipeline.sessions.get_mut(index).context("the session is over")?;
+        session.stats.lost += lost;
+        let stats = session.stats.clone();
+        if lost > 0 {
+            self.pipeline.lost(lost);
+        }
+        self.ending.push(index);
+        self.end_sessions();
+        Ok(Response::Summary(stats))
+    }
+
+    fn answer(
+        &mut self,
+        peer: &Peer,
+        id: &str,
+        approve: bool,
+        scope: &str,
+        reason: &str,
+    ) -> anyhow::Result<Response> {
+        let scope = match scope {
+            "" | "once" => Approved::Once,
+            "session" => Approved::Session,
+            text => Approved::For(
+                crate::policy::decision::duration(text)
+                    .with_context(|| format!("{text:?} is no time; use once, session or e.g. 10m"))?,
+            ),
+        };
+        let owned: Vec<_> = self.owned(peer).collect();
+        let views = self.pipeline.pending();
+        let mine = |id: &Uuid| views.iter().any(|view| view.id == *id && owned.contains(&view.session));
+        let found: Vec<_> = self.pipeline.holds.find(id).into_iter().filter(mine).collect();
+        let [found] = found[..] else {
+            bail!(
+                "{} operations of yours wait under an id like {id}; see authz pending",
+                if found.is_empty() { "no" } else { "several" }
+            );
+        };
+        let by = format!("uid {}", peer.uid);
+        let approve = approve.then_some(scope);
+        self.pipeline.answer(found, approve, &by, reason, &mut *self.point).map_err(anyhow::Error::msg)?;
+        Ok(Response::Done)
+    }
+}
+
+fn require_root(peer: &Peer) -> anyhow::Result<()> {
+    if peer.uid == 0 { Ok(()) } else { bail!("only root may do this") }
+}
+
+fn may(peer: &Peer, session: &Session) -> bool {
+    peer.uid == 0 || peer.uid == session.owner
+}
+
+/// Keeps the bundle under its digest, so that its decisions can be made again.
+fn store_bundle(state: &Path, digest: &str, bundle: &Bundle) -> anyhow::Result<()> {
+    let folder = state.join("bundles");
+    std::fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
+    let path = folder.join(format!("{digest}.json"));
+    if path.exists() {
+        return Ok(());
+    }
+    let temporary = folder.join(format!("{digest}.{}.tmp", std::process::id()));
+    std::fs::write(&temporary, serde_json::to_vec(&bundle.files())?)
+        .and_then(|()| std::fs::rename(&temporary, &path))
+        .with_context(|| format!("cannot write {}", path.display()))
+}

@@ -1,0 +1,183 @@
+//! What a decision is made from and what is written of it.
+
+use std::time::Duration;
+
+use super::Pipeline;
+use crate::event::{Action, Event, Mode};
+use crate::ledger::LedgerError;
+use crate::ledger::entry::{Attribution, DecidedBy, Entry, Kind, ResourceEntry};
+use crate::policy::input::{Context, Input, Subject};
+use crate::policy::{Decision, Effect, Evaluation};
+use crate::session::Session;
+use crate::session::identity::{self, Hashes};
+
+impl Pipeline {
+    /// Appends an entry about a session that is no decision.
+    pub fn note(&mut self, session: u32, kind: Kind, detail: serde_json::Value) -> Result<(), LedgerError> {
+        let mut entry = Entry::new(kind);
+        if let Some(session) = self.sessions.get_mut(session) {
+            of_session(session, &mut entry);
+        }
+        entry.detail = Some(detail);
+        self.append(entry)?;
+        if let Some(ticket) = self.last_ticket.take() {
+            self.store.wait(ticket)?;
+        }
+        Ok(())
+    }
+
+    /// Records how often remembered verdicts were used since the last time.
+    pub fn count_hits(&mut self, hits: impl Iterator<Item = (u64, u64)>) {
+        for (evaluation, hits) in hits {
+            let Some(known) = self.known.get(&evaluation).cloned() else { continue };
+            let Some(session) = self.sessions.get_mut(known.session) else { continue };
+            let denied = known.evaluation.decision.effect == Effect::Deny;
+            if denied {
+                continue; // each was an event of its own
+            }
+            session.stats.operations += hits;
+            session.stats.remembered += hits;
+            let mut entry = Entry::new(Kind::Remembered);
+            of_session(session, &mut entry);
+            entry.id = known.id;
+            entry.count = Some(hits);
+            entry.decided_by = Some(DecidedBy::Kernel);
+            entry.decision = Some(known.evaluation.decision);
+            self.append_or_log(entry);
+        }
+    }
+
+    /// A gap in the record is itself a record.
+    pub fn gap(&mut self, what: &str) {
+        let mut entry = Entry::new(Kind::Gap);
+        entry.causes.push(what.to_owned());
+        self.append_or_log(entry);
+    }
+
+    /// Events that were lost, by count.
+    pub fn lost(&mut self, count: u64) {
+        let mut entry = Entry::new(Kind::Gap);
+        entry.causes.push("the event ring was full".into());
+        entry.count = Some(count);
+        self.append_or_log(entry);
+    }
+
+    pub(super) fn append(&mut self, entry: Entry) -> Result<(), LedgerError> {
+        self.last_ticket = Some(self.store.append(entry)?);
+        Ok(())
+    }
+
+    pub(super) fn append_or_log(&mut self, entry: Entry) {
+        if let Err(error) = self.append(entry) {
+            tracing::error!(%error, "an entry could not be recorded");
+        }
+    }
+}
+
+/// THE fail direction of user space: an evaluation that cannot stand becomes a deny with its cause.
+/// (In observe mode the enforcement point blocks nothing, whatever is answered.)
+pub(super) fn refuse(evaluation: &mut Evaluation, cause: String) {
+    evaluation.decision = Decision::deny("authz-failsafe", &cause);
+    evaluation.cause = Some(cause);
+}
+
+/// An evaluation that did not take place.
+pub(super) fn undecided(effect: Effect) -> Evaluation {
+    Evaluation {
+        decision: Decision { effect, ..Decision::deny("", "") },
+        cause: None,
+        input_hash: String::new(),
+        output_hash: String::new(),
+        cost: Duration::ZERO,
+        deterministic: true,
+    }
+}
+
+/// An enforcement point that does not understand a constraint denies; limits are counted.
+pub(super) fn check_limits(session: &mut Session, evaluation: &mut Evaluation) {
+    if evaluation.decision.effect != Effect::Allow || evaluation.decision.constraints.is_empty() {
+        return;
+    }
+    let limits = evaluation.decision.limits().map_err(|error| error.to_string());
+    let counted = limits.and_then(|limits| session.count_use(&evaluation.decision, &limits));
+    if let Err(why) = counted {
+        refuse(evaluation, why);
+    }
+}
+
+/// The input of an event, and why it cannot be trusted, if so.
+pub(super) fn build_input(session: &Session, event: &Event, hashes: &mut Hashes) -> (Input, Option<String>) {
+    let reads = session.engine.reads();
+    let properties = identity::subject(reads, &event.task, session.first_pid);
+    let context = Context {
+        layer: event.layer,
+        mode: session.mode,
+        session: Some(session.id.to_string()),
+        trace_id: Some(session.trace.to_string()),
+        span_id: Some(span(session)),
+        tool: session.call.as_ref().map(|call| call.tool.clone()),
+    };
+    let mut input = Input::new(Subject::agent(&session.name, properties), &event.operation, context);
+    let mut broken = None;
+    if event.operation.action == Action::ProcessExec && reads.needs("resource.properties.sha256") {
+        match event.file {
+            Some(file) if event.operation.resource.id.starts_with('/') => {
+                match hashes.sha256(&event.operation.resource.id, file) {
+                    Ok(hash) => drop(input.resource.properties.insert("sha256".into(), hash.into())),
+                    Err(error) => broken = Some(error.to_string()),
+                }
+            }
+            _ => broken = Some("the program has no path to hash it by, and the policy reads sha256".into()),
+        }
+    }
+    (input, broken)
+}
+
+fn span(session: &Session) -> String {
+    session.call.as_ref().map_or_else(|| session.span.to_string(), |call| call.span.clone())
+}
+
+pub(super) fn of_session(session: &Session, entry: &mut Entry) {
+    entry.session = Some(session.id);
+    entry.trace_id = Some(session.trace);
+    entry.span_id = span(session).parse().ok();
+    entry.attribution = Some(if session.call.is_some() { Attribution::Exact } else { Attribution::None });
+    entry.mode = Some(session.mode);
+    entry.policy = Some(session.engine.digest().to_owned());
+}
+
+pub(super) fn decision_entry(
+    session: &Session,
+    event: &Event,
+    evaluation: &Evaluation,
+    decided_by: DecidedBy,
+) -> Entry {
+    let mut entry = Entry::new(Kind::Decision);
+    of_session(session, &mut entry);
+    entry.layer = Some(event.layer);
+    entry.action = Some(event.operation.action);
+    entry.resource = Some(ResourceEntry {
+        kind: event.operation.action.resource_type().into(),
+        id: event.operation.resource.id.clone(),
+        properties: event.operation.resource.properties.clone(),
+        raw: None,
+    });
+    entry.subject = Some(serde_json::json!({
+        "pid": event.task.tgid, "tid": event.task.tid, "uid": event.task.uid, "comm": event.task.comm,
+    }));
+    entry.syscall = event
+        .operation
+        .properties
+        .get("syscall")
+        .map(|name| name.as_str().map_or_else(|| name.to_string(), str::to_owned));
+    entry.path = Some("authz/decision".into());
+    let hash = |text: &String| (!text.is_empty()).then(|| text.clone());
+    entry.input_hash = hash(&evaluation.input_hash);
+    entry.output_hash = hash(&evaluation.output_hash);
+    entry.causes.extend(evaluation.cause.clone());
+    entry.decision = Some(evaluation.decision.clone());
+    entry.decided_by = Some(decided_by);
+    entry.enforced = Some(session.mode == Mode::Enforce);
+    entry.cost_us = Some(evaluation.cost.as_micros() as u64);
+    entry
+}
