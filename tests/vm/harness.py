@@ -10,6 +10,9 @@ import traceback
 
 AUTHZ = shutil.which("authz") or "authz"
 
+# Options of every `authz exec`, and the command that it is started by, as another user.
+options, before = [], []
+
 passed = failed = skipped = 0
 
 
@@ -40,13 +43,16 @@ def policy_file(policy):
     text = policy if "package authz" in policy else f"package authz\n\n{policy}"
     with tempfile.NamedTemporaryFile("w", prefix="policy-", suffix=".rego", delete=False) as file:
         file.write(text)
+    os.chmod(file.name, 0o644)
     return file.name
 
 
 def authz_argv(policy, argv, **flags):
     """The command line; `flags` become options: user="nobody", hold_timeout="5s", quiet=True."""
     policies = [policy] if isinstance(policy, str) else policy
-    line = [AUTHZ, "exec"]
+    line = [*before, AUTHZ, "exec", *options]
+    if before:
+        flags.pop("user", None)
     for one in policies:
         line += ["--policy", policy_file(one)]
     for name, value in flags.items():
