@@ -12,7 +12,7 @@ import test_exec
 import test_file
 import test_net
 import test_system
-from native import BARE, HERE, UID, Place, setpriv
+from native import BARE, HERE, Place, setpriv
 
 TABLES = {"file": test_file, "exec": test_exec, "net": test_net, "system": test_system}
 
@@ -21,10 +21,10 @@ def inside():
     """All tables, in the sandbox, as NATIVE_USER says."""
     user = os.environ.get("NATIVE_USER") == "user"
     harness.options += ["--backend", "seccomp"]
+    cases.native = True
     test_file.MOUNTS["ext4"] = "mount --bind /w /vol/ext4"
     if user:
         harness.before += setpriv("--init-groups")
-        cases.user = UID
     test_file.run(root=not user)
     for name, module in TABLES.items():
         if module is not test_file:
