@@ -6,7 +6,9 @@
 //! holds in observe mode too.
 
 use std::io;
+use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
@@ -17,14 +19,15 @@ use uuid::Uuid;
 use crate::enforce::level::Level;
 use crate::event::Mode;
 use crate::hold::PendingView;
+use crate::paths::Owner;
 use crate::session::{Call, Stats};
 use crate::sys::peer::{Peer, peer_of};
 
-/// Folder of the sockets; one folder a daemon.
-pub const RUN_ROOT: &str = "/run/authz";
-
 /// The longest request, in bytes.
 const LINE_MAX: u64 = 1 << 20;
+
+/// The longest response, in bytes: many operations may wait.
+const RESPONSE_MAX: u64 = 64 << 20;
 
 /// What a session is started with.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -215,27 +218,64 @@ impl Client {
         Ok(Self { stream: std::io::BufReader::new(stream) })
     }
 
+    /// Connects, and waits for a response no longer than that: the socket may be another user's.
+    pub fn within(socket: &Path, limit: Duration) -> io::Result<Self> {
+        use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, connect, setsockopt, sockopt};
+        use nix::sys::time::TimeVal;
+        let (stream, kind) = (SockType::Stream, AddressFamily::Unix);
+        let fd = nix::sys::socket::socket(kind, stream, SockFlag::SOCK_CLOEXEC, None)?;
+        // The limit of sending holds for a connection that nobody accepts too.
+        let limit = TimeVal::new(limit.as_secs() as i64, limit.subsec_micros().into());
+        setsockopt(&fd, sockopt::SendTimeout, &limit)?;
+        setsockopt(&fd, sockopt::ReceiveTimeout, &limit)?;
+        connect(fd.as_raw_fd(), &UnixAddr::new(socket)?)?;
+        Ok(Self { stream: std::io::BufReader::new(fd.into()) })
+    }
+
     /// Sends a request and waits for its response.
     pub fn ask(&mut self, request: &Request) -> io::Result<Response> {
-        use std::io::{BufRead, Write};
+        use std::io::{BufRead, Read, Write};
         let mut bytes = serde_json::to_vec(request)?;
         bytes.push(b'\n');
         self.stream.get_mut().write_all(&bytes)?;
         let mut line = String::new();
-        if self.stream.read_line(&mut line)? == 0 {
+        if (&mut self.stream).take(RESPONSE_MAX).read_line(&mut line)? == 0 {
             return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the daemon has ended"));
         }
         Ok(serde_json::from_str(&line)?)
     }
 }
 
-/// The sockets of all daemons that may be alive.
+/// The sockets of all daemons that may be alive and that this user can speak with.
 pub fn sockets() -> Vec<PathBuf> {
-    let Ok(folder) = std::fs::read_dir(RUN_ROOT) else { return Vec::new() };
-    let mut found: Vec<_> = folder
+    let folders = Owner::this().run_roots().into_iter().filter_map(|root| std::fs::read_dir(root).ok());
+    let mut found: Vec<_> = folders
+        .flatten()
         .filter_map(|entry| Some(entry.ok()?.path().join("control.sock")))
         .filter(|path| path.exists())
         .collect();
     found.sort();
     found
+}
+
+#[cfg(test)]
+mod tests {
+    use nix::sys::socket::{AddressFamily, Backlog, SockFlag, SockType, UnixAddr, bind, listen, socket};
+
+    use super::*;
+
+    #[test]
+    fn a_daemon_that_does_not_respond_is_not_waited_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("control.sock");
+        let listener = socket(AddressFamily::Unix, SockType::Stream, SockFlag::SOCK_CLOEXEC, None).unwrap();
+        bind(listener.as_raw_fd(), &UnixAddr::new(&path).unwrap()).unwrap();
+        listen(&listener, Backlog::new(0).unwrap()).unwrap();
+        let limit = Duration::from_millis(50);
+        let mut client = Client::within(&path, limit).unwrap();
+        let kind = |error: io::Error| error.kind();
+        assert_eq!(client.ask(&Request::Pending).map_err(kind).err(), Some(io::ErrorKind::WouldBlock));
+        let unaccepted = Client::within(&path, limit).map(drop).map_err(kind);
+        assert_eq!(unaccepted, Err(io::ErrorKind::WouldBlock), "the queue is full");
+    }
 }

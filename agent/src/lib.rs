@@ -36,6 +36,7 @@
 //! | [`abi`] | what kernel and user space share, generated from `ebpf/include/authz_abi.h` |
 //! | [`sys`] | the raw system calls; with [`abi`] the only unsafe code |
 //! | [`clock`] | the clock that the kernel side uses |
+//! | [`paths`] | where state and sockets are kept, for root and for an ordinary user |
 //! | [`event`] | an operation as the kernel reported it, owned and validated: parsing one is the trust boundary |
 //! | [`policy`] | input, engine, decision, bundle and its digest, and what the kernel may remember of a decision |
 //! | [`hold`] | operations that wait for a human, and their deadlines |
@@ -51,6 +52,7 @@
 pub mod abi;
 pub mod sys;
 pub mod clock;
+pub mod paths;
 pub mod event;
 pub mod policy;
 pub mod hold;

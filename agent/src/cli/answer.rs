@@ -16,6 +16,9 @@ use crate::hold::PendingView;
 /// How often `--watch` looks.
 const WATCH: Duration = Duration::from_millis(500);
 
+/// How long a daemon may take to respond; root asks those of all users.
+const PATIENCE: Duration = Duration::from_secs(10);
+
 /// List the operations that wait.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
@@ -88,7 +91,8 @@ pub struct ModeCommand {
 
 /// Asks every live daemon; a socket nobody listens on is one of a dead daemon.
 fn ask_all(request: &Request) -> Vec<Response> {
-    control::sockets().iter().filter_map(|socket| Client::connect(socket).ok()?.ask(request).ok()).collect()
+    let ask = |socket: &std::path::PathBuf| Client::within(socket, PATIENCE).ok()?.ask(request).ok();
+    control::sockets().iter().filter_map(ask).collect()
 }
 
 /// The one daemon that can do it does it; else its error, or the last one.

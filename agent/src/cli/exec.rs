@@ -12,7 +12,7 @@ use nix::sys::signal::{SigSet, SigmaskHow, Signal, kill, sigprocmask};
 use nix::unistd::{Pid, Uid, User};
 use uuid::Uuid;
 
-use super::STATE;
+use super::{STATE_HELP, state_or_default};
 use crate::control::{Client, Request, Response, StartSession, Started};
 use crate::enforce::level::Level;
 use crate::event::Mode;
@@ -61,9 +61,8 @@ pub struct Exec {
     /// Refuse to run if less is enforced
     #[arg(long, value_enum, default_value = "partial")]
     require: Level,
-    /// Folder of ledgers and policy bundles
-    #[arg(long, default_value = STATE)]
-    state: PathBuf,
+    #[arg(long, value_name = "DIR", help = STATE_HELP)]
+    state: Option<PathBuf>,
     /// How long a held operation waits for an answer
     #[arg(long, value_name = "TIME", default_value = "60s", value_parser = parse_duration)]
     hold_timeout: Duration,
@@ -190,7 +189,7 @@ impl Exec {
         let mut daemon = Command::new("/proc/self/exe")
             .arg0("authz")
             .args(["daemon", "--embedded", "--instance", instance, "--state"])
-            .arg(&self.state)
+            .arg(state_or_default(self.state.clone())?)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .current_dir("/")

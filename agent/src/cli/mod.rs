@@ -14,9 +14,20 @@ use anyhow::Context as _;
 use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::daemon;
+use crate::paths::Owner;
 
-/// Where ledgers and policy bundles are kept unless told otherwise.
-pub const STATE: &str = "/var/lib/authz";
+/// How `--state` is described: its default depends on the user.
+const STATE_HELP: &str = "Folder of ledgers and policy bundles [default: /var/lib/authz; of an ordinary user \
+                          $XDG_STATE_HOME/authz, else ~/.local/state/authz]";
+
+/// The folder of ledgers and policy bundles, as named or the user's own.
+fn state_or_default(named: Option<PathBuf>) -> anyhow::Result<PathBuf> {
+    match named {
+        // The daemon works in another folder.
+        Some(path) => std::path::absolute(&path).with_context(|| format!("--state {}", path.display())),
+        None => Ok(Owner::this().state()?),
+    }
+}
 
 /// authz binds the execution of AI agents to policy.
 #[derive(Debug, Parser)]
@@ -57,9 +68,8 @@ enum Command {
     Policy(policy::PolicyCommand),
     /// Read the record of decisions
     Ledger {
-        /// Folder of ledgers and policy bundles
-        #[arg(long, global = true, default_value = STATE)]
-        state: PathBuf,
+        #[arg(long, global = true, value_name = "DIR", help = STATE_HELP)]
+        state: Option<PathBuf>,
         #[command(subcommand)]
         command: ledger::LedgerCommand,
     },
@@ -86,9 +96,8 @@ struct DaemonCommand {
     /// Name of the instance
     #[arg(long)]
     instance: String,
-    /// Folder of ledgers and bundles
-    #[arg(long, default_value = STATE)]
-    state: PathBuf,
+    #[arg(long, value_name = "DIR", help = STATE_HELP)]
+    state: Option<PathBuf>,
 }
 
 /// Runs the command line; the status is the process's.
@@ -104,7 +113,9 @@ pub fn run() -> ExitCode {
         Command::Mode(mode) => mode.run(),
         Command::Doctor(args) => doctor::run(&args),
         Command::Policy(command) => policy::run(command),
-        Command::Ledger { state, command } => ledger::run(&command, &state),
+        Command::Ledger { state, command } => {
+            state_or_default(state).and_then(|state| ledger::run(&command, &state))
+        }
         Command::Daemon(command) => command.run(),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "authz", &mut std::io::stdout());
@@ -124,7 +135,8 @@ impl DaemonCommand {
         if let Err(error) = nix::unistd::setsid() {
             tracing::debug!(%error, "setsid");
         }
-        let options = daemon::Options { state: self.state, instance: self.instance, embedded: self.embedded };
+        let state = state_or_default(self.state)?;
+        let options = daemon::Options { state, instance: self.instance, embedded: self.embedded };
         daemon::run(options, |socket| {
             use std::io::Write;
             let mut out = std::io::stdout();

@@ -21,6 +21,7 @@ use crate::enforce::kernel::{Kernel, clean_up_dead};
 use crate::enforce::park::Report;
 use crate::ledger::entry::Kind;
 use crate::ledger::{Options as LedgerOptions, Store};
+use crate::paths::{self, Owner};
 use crate::pipeline::Pipeline;
 
 /// How often the programs are told that the daemon lives, at the least.
@@ -67,6 +68,8 @@ impl Mailbox {
 
 struct Daemon {
     options: Options,
+    /// The folder of this user's daemons.
+    run: PathBuf,
     pipeline: Pipeline,
     point: Box<dyn EnforcementPoint>,
     inbox: Receiver<Message>,
@@ -80,17 +83,18 @@ struct Daemon {
 /// Runs until the last session ends (embedded) or for ever. `ready` is called with the socket once the
 /// programs are loaded.
 pub fn run(options: Options, ready: impl FnOnce(&Path) -> anyhow::Result<()>) -> anyhow::Result<()> {
-    let folder = Path::new(control::RUN_ROOT).join(&options.instance);
+    let run = Owner::this().make_run()?;
+    let options = Options { state: paths::make_state(&options.state)?, ..options };
+    let folder = run.join(&options.instance);
     std::fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
     let lock = lock_folder(&folder)?.with_context(|| format!("{} is in use", folder.display()))?;
-    let run = |instance: &std::ffi::OsStr| Path::new(control::RUN_ROOT).join(instance);
     clean_up_dead(
         &options.instance,
         |instance| {
-            let folder = run(instance);
+            let folder = run.join(instance);
             !folder.exists() || matches!(lock_folder(&folder), Ok(Some(_)))
         },
-        |instance| drop(std::fs::remove_dir_all(run(instance))),
+        |instance| drop(std::fs::remove_dir_all(run.join(instance))),
     );
     let store = Store::open(&options.state.join(&options.instance), LedgerOptions::default())?;
     let wake = Arc::new(EventFd::from_value_and_flags(0, EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?);
@@ -101,6 +105,7 @@ pub fn run(options: Options, ready: impl FnOnce(&Path) -> anyhow::Result<()>) ->
         move |report| mailbox.send(Message::Tracer(report))
     })?);
     let mut daemon = Daemon {
+        run,
         options,
         pipeline: Pipeline::new(store),
         point,

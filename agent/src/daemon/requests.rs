@@ -7,7 +7,7 @@ use anyhow::{Context as _, bail};
 use uuid::Uuid;
 
 use super::{Daemon, TURN};
-use crate::control::{self, Request, Response, SessionView, StartSession, Started};
+use crate::control::{Request, Response, SessionView, StartSession, Started};
 use crate::enforce::Admission;
 use crate::enforce::bpf_lsm::PIN_ROOT;
 use crate::ledger::entry::Kind;
@@ -107,7 +107,7 @@ impl Daemon {
             start.policy.iter().map(|text| text.parse()).collect::<Result<_, _>>()?;
         let generated = Generated {
             protected: vec![
-                control::RUN_ROOT.into(),
+                self.run.to_string_lossy().into_owned(),
                 PIN_ROOT.into(),
                 self.options.state.to_string_lossy().into_owned(),
             ],

@@ -233,12 +233,14 @@ impl std::fmt::Display for Enforcement {
             return f.write_str("full");
         }
         f.write_str("partial: ")?;
-        for (index, item) in below.iter().enumerate() {
+        // Neighbours that lack the same are named together.
+        let alike = |a: &&ActionLevel, b: &&ActionLevel| (a.level, &a.missing) == (b.level, &b.missing);
+        for (index, items) in below.chunk_by(alike).enumerate() {
             let comma = if index > 0 { "; " } else { "" };
-            let missing: Vec<_> =
-                item.missing.iter().map(|text| text.split(" (hook").next().unwrap_or(text)).collect();
-            let not = if item.level == Level::None { "none" } else { "not" };
-            write!(f, "{comma}{} {not} {}", item.action.as_str(), missing.join(", "))?;
+            let actions: Vec<_> = items.iter().map(|item| item.action.as_str()).collect();
+            let missing = items[0].missing.iter().map(|text| text.split(" (hook").next().unwrap_or(text));
+            let not = if items[0].level == Level::None { "none" } else { "not" };
+            write!(f, "{comma}{} {not} {}", actions.join(", "), missing.collect::<Vec<_>>().join(", "))?;
         }
         Ok(())
     }
@@ -292,5 +294,16 @@ mod tests {
             serde_json::json!({"action": "file.read", "level": "none", "missing": ["no"]})
         );
         assert!(Level::None < Level::Partial && Level::Partial < Level::Full);
+    }
+
+    #[test]
+    fn a_line_names_neighbours_together() {
+        let without =
+            |gone: &[&str]| Enforcement::by_hooks(|_| true, |hook| !gone.contains(&hook)).to_string();
+        assert_eq!(without(&[]), "full");
+        assert_eq!(
+            without(&["socket_create", "path_rmdir"]),
+            "partial: file.delete not rmdir; system.raw_socket, system.socket none sockets"
+        );
     }
 }
