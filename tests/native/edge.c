@@ -8,6 +8,7 @@
  *   spawn PROGRAM           by posix_spawn and by vfork
  *   chroot FOLDER FILE...   opens after chroot
  *   filter FILE...          opens under a seccomp filter of its own, which also refuses getppid
+ *   undumpable FILE...      opens when others of the same user may not look at it
  *   listener                a seccomp filter with a listener of its own
  *   sizes                   how many arguments and variables, and their bytes
  *   big COUNT BYTES ENV PROGRAM  executes PROGRAM sizes with COUNT arguments of BYTES and ENV variables
@@ -214,6 +215,10 @@ int main(int argc, char **argv)
 	if (!strcmp(what, "filter")) {
 		puts(filter(0, SECCOMP_RET_ERRNO | EXDEV) ? strerrorname_np(errno) : "ok");
 		puts(syscall(SYS_getppid) < 0 ? strerrorname_np(errno) : "ok");
+		return each(argv + 2);
+	}
+	if (!strcmp(what, "undumpable")) {
+		prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
 		return each(argv + 2);
 	}
 	if (!strcmp(what, "listener")) {

@@ -103,7 +103,7 @@ static void show_stat(const struct stat *st)
 		fprintf(out, " nlink=%lu size=%lu", st->st_nlink, S_ISDIR(st->st_mode) ? 0 : st->st_size);
 	if (S_ISCHR(st->st_mode))
 		fprintf(out, " rdev=%lx", st->st_rdev);
-	if (st->st_mtime < 1000000000) /* set by utimensat, not now */
+	if (st->st_dev == home && st->st_mtime < 1000000000) /* set by utimensat, not now */
 		fprintf(out, " mtime=%ld.%09ld", st->st_mtime, st->st_mtim.tv_nsec);
 }
 

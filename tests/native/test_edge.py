@@ -92,6 +92,7 @@ def shapes(edge, program, static):
     edge.same("own seccomp filter", [program, "filter", *files], ["ok", "EXDEV", *both], ["ok", "EXDEV", *denied])
     # The kernel has room for one listener only.
     edge.same("own seccomp listener", [program, "listener"], ["ok"], ["EBUSY"])
+    edge.same("a program that others may not look at", [program, "undumpable", *files], both, denied)
     edge.same("2 MB of arguments", [program, "big", "15", "130000", "2", program], ["15 arguments, 2 variables, 1950004 bytes"])
     edge.same("100,000 variables", [program, "big", "1", "9", "100000", program],
               [f"1 arguments, 100000 variables, {9 + sum(len(f'{n:x}=') for n in range(100000))} bytes"])
