@@ -42,9 +42,11 @@ class Edge:
             (folder / "file").write_text("text\n")
             pathlib.Path(os.fsdecode(os.fsencode(folder) + b"/" + ODD)).write_text("text\n")
             shutil.copy("/bin/true", folder / "tool")
+            shutil.copy(place.tools / "edge-static", folder / "unreadable")
             os.mkfifo(folder / "fifo")
         for path in [self.top, *self.top.rglob("*")]:
             os.chown(path, identity.owner, identity.owner)
+        (self.top / "free" / "unreadable").chmod(0o111)
         self.top.chmod(0o755)
         self.rules = str(place.policy(POLICY.format(top=self.top)))
 
@@ -93,6 +95,7 @@ def shapes(edge, program, static):
     # The kernel has room for one listener only.
     edge.same("own seccomp listener", [program, "listener"], ["ok"], ["EBUSY"])
     edge.same("a program that others may not look at", [program, "undumpable", *files], both, denied)
+    edge.same("a program that may be run, not read", [f"{edge.top}/free/unreadable", "open", *files], both, denied)
     edge.same("2 MB of arguments", [program, "big", "15", "130000", "2", program], ["15 arguments, 2 variables, 1950004 bytes"])
     edge.same("100,000 variables", [program, "big", "1", "9", "100000", program],
               [f"1 arguments, 100000 variables, {9 + sum(len(f'{n:x}=') for n in range(100000))} bytes"])

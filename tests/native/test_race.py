@@ -14,6 +14,7 @@ from harness import check
 from native import BARE, Place, compiled, identities
 
 TRIES = int(os.environ.get("RACE_TRIES", 100_000))
+LOADER = "/lib64/ld-linux-x86-64.so.2"
 BARE_TRIES = 5_000
 
 
@@ -51,10 +52,14 @@ class Listeners:
 
 
 def programs(place):
-    """Programs that do nothing: `b` says who it was."""
-    for letter in "ab":
-        subprocess.run(["gcc", "-x", "c", "-", "-static", "-o", str(place.tools / letter)], check=True, text=True,
-                       input=f"int main(void) {{ return {42 * (letter == 'b')}; }}")
+    """Programs that do nothing: `b` says who it was. `loaded` has a loader that can be exchanged."""
+    def built(name, status, *flags):
+        subprocess.run(["gcc", "-x", "c", "-", *flags, "-o", str(place.tools / name)], check=True, text=True,
+                       input=f"int main(void) {{ return {status}; }}")
+
+    built("a", 0, "-static-pie")
+    built("b", 42, "-static-pie")
+    built("loaded", 0, f"-Wl,--dynamic-linker={place.top}/race/swap/loader-a")
 
 
 def prepare(place, owner):
@@ -68,12 +73,16 @@ def prepare(place, owner):
         shutil.copy(place.tools / letter, top / letter / "tool")
         (swap / f"link-{letter}").symlink_to(top / letter / "file")
         (swap / f"tool-{letter}").symlink_to(top / letter / "tool")
+    shutil.copy(place.tools / "loaded", top / "a" / "loaded")
+    (swap / "loader-a").symlink_to(LOADER)
+    (swap / "loader-b").symlink_to(top / "b" / "tool")
+    (top / "a" / "script").write_text(f"#!{swap}/tool-a\n")
     (swap / "folder-a").mkdir()
     os.link(top / "a" / "file", swap / "folder-a" / "file")
     (swap / "folder-b").symlink_to(top / "b")
     for path in [top, *top.rglob("*")]:
         if not path.is_symlink():
-            path.chmod(0o777 if path.is_dir() or path.name == "tool" else 0o666)
+            path.chmod(0o777 if path.is_dir() or path.parent.name in "ab" and path.name != "file" else 0o666)
         os.lchown(path, owner, owner)
     return top
 
@@ -99,6 +108,8 @@ def races(at):
     yield "open, folder swapped by the session itself", ["/bin/sh", "-c", inside], None
     yield "exec, path rewritten", ["{program}", "exec", "{tries}", "{top}/a/tool", at], None
     yield "exec, link swapped", ["{program}", "exec", "{tries}", "{top}/swap/tool-a", "-1"], "tool"
+    yield "exec, interpreter swapped", ["{program}", "exec", "{tries}", "{top}/a/script", "-1"], "tool"
+    yield "exec, loader swapped", ["{program}", "exec", "{tries}", "{top}/a/loaded", "-1"], "loader"
     for what, kind in [("sendto", "udp"), ("sendmsg", "udp"), ("connect", "tcp")]:
         yield f"{what}, address rewritten", ["{program}", what, "{tries}", f"{{{kind}_a}}", f"{{{kind}_b}}"], None
     yield "unix connect, address rewritten", ["{program}", "unix", "{tries}", "{top}/a/socket", at], None
