@@ -41,6 +41,13 @@ pub fn event_from_bytes(bytes: &[u8]) -> Option<Box<authz_event>> {
     (EVENT_HEADER + names <= bytes.len()).then_some(event)
 }
 
+/// An address as the bytes that stand at the start of an event's data.
+pub fn bytes_of_address(address: &authz_address) -> &[u8] {
+    let bytes: *const authz_address = address;
+    // SAFETY: plain integers without padding (the header asserts the size), alive as long as the borrow.
+    unsafe { std::slice::from_raw_parts(bytes.cast::<u8>(), size_of::<authz_address>()) }
+}
+
 /// Reads the address at the start of an event's data.
 pub fn address_of(event: &authz_event) -> Option<authz_address> {
     if usize::from(event.path_len) != size_of::<authz_address>() {

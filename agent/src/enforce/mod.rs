@@ -6,7 +6,7 @@ pub mod kernel;
 pub mod level;
 pub mod park;
 pub mod probe;
-pub mod seccomp_calls;
+pub mod seccomp;
 mod syscalls;
 pub mod wire;
 

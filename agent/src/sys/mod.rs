@@ -3,7 +3,11 @@
 pub mod bpf;
 pub mod bpf_map;
 pub mod features;
+pub mod file;
+pub mod identity;
 pub mod ptrace;
 pub mod sigchld;
 pub mod peer;
+pub mod seccomp;
+pub mod socket;
 pub mod spawn;

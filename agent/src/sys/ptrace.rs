@@ -21,7 +21,9 @@ pub enum Stop {
         /// SIGTRAP, or the stopping signal of the group stop.
         signal: i32,
     },
-    /// Any other stop (system call, exec): nothing that was asked for.
+    /// PTRACE_EVENT_EXEC: a new image, of which nothing has run yet.
+    Exec,
+    /// Any other stop (system call): nothing that was asked for.
     Other,
     /// The thread is gone, by itself or by a signal, and has been reaped.
     Exited,
@@ -30,6 +32,11 @@ pub enum Stop {
 /// Starts to trace one thread without stopping it. No options: the tracee must outlive the tracer.
 pub fn seize(tid: i32) -> nix::Result<()> {
     request(libc::PTRACE_SEIZE, tid, 0)
+}
+
+/// The same, with a stop at exec; the tracee is killed if the tracer ends, since nobody would look at the new image.
+pub fn seize_for_exec(tid: i32) -> nix::Result<()> {
+    request(libc::PTRACE_SEIZE, tid, libc::PTRACE_O_TRACEEXEC | libc::PTRACE_O_EXITKILL)
 }
 
 /// Asks for a PTRACE_EVENT_STOP.
@@ -77,6 +84,15 @@ pub fn poll(tid: i32) -> nix::Result<Option<Stop>> {
     Ok((result == tid).then(|| decode(status)))
 }
 
+/// Waits for what happens next to any of this thread's tracees: its number, which exec can change, and what.
+pub fn wait() -> nix::Result<(i32, Stop)> {
+    let mut status = 0;
+    let flags = libc::__WALL | libc::__WNOTHREAD;
+    // SAFETY: `status` is valid for writing for the time of the call.
+    let tid = Errno::result(unsafe { libc::waitpid(-1, &mut status, flags) })?;
+    Ok((tid, decode(status)))
+}
+
 fn decode(status: i32) -> Stop {
     if !libc::WIFSTOPPED(status) {
         return Stop::Exited;
@@ -84,6 +100,7 @@ fn decode(status: i32) -> Stop {
     match (status >> 16, libc::WSTOPSIG(status)) {
         (0, signal) => Stop::Signal(signal),
         (PTRACE_EVENT_STOP, signal) => Stop::Event { signal },
+        (libc::PTRACE_EVENT_EXEC, _) => Stop::Exec,
         _ => Stop::Other,
     }
 }
@@ -105,7 +122,8 @@ mod tests {
         assert_eq!(decode(0x7f | 40 << 8), Stop::Signal(40), "real-time");
         assert_eq!(decode(0x7f | 5 << 8 | 128 << 16), Stop::Event { signal: 5 });
         assert_eq!(decode(0x7f | 19 << 8 | 128 << 16), Stop::Event { signal: 19 });
-        assert_eq!(decode(0x7f | 5 << 8 | 4 << 16), Stop::Other);
+        assert_eq!(decode(0x7f | 5 << 8 | 4 << 16), Stop::Exec);
+        assert_eq!(decode(0x7f | 5 << 8 | 1 << 16), Stop::Other);
     }
 
     #[test]

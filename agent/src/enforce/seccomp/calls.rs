@@ -7,7 +7,7 @@
 
 use libc::{c_int, c_long};
 
-use super::level::{ActionLevel, Backend, Enforcement, Level};
+use crate::enforce::level::{ActionLevel, Backend, Enforcement, Level};
 use crate::event::Action::*;
 use crate::event::{ACTIONS, Action};
 
@@ -20,6 +20,8 @@ pub enum When {
     Given(u8),
     /// The argument has one of these bits.
     Bits(u8, u32),
+    /// The argument has none of these bits.
+    Lacks(u8, u32),
     /// The argument is one of these.
     Is(u8, &'static [u32]),
     /// The argument's bits under the mask are none of these.
@@ -61,7 +63,8 @@ const SYS_FILE_SETATTR: c_long = 469;
 /// include/uapi/linux/fs.h: FS_IOC_SETFLAGS, FS_IOC32_SETFLAGS, FS_IOC_FSSETXATTR, and FAT's own.
 const FLAG_IOCTLS: &[u32] = &[0x4008_6602, 0x4004_6602, 0x401c_5820, 0x4004_7211];
 
-const NAMESPACES: u32 = (libc::CLONE_NEWNS
+/// Flags of clone and unshare that make one.
+pub const NAMESPACES: u32 = (libc::CLONE_NEWNS
     | libc::CLONE_NEWCGROUP
     | libc::CLONE_NEWUTS
     | libc::CLONE_NEWIPC
@@ -112,8 +115,9 @@ impl Call {
 /// Every row.
 pub const CALLS: &[Call] = &[
     // Files, by name or by descriptor: a descriptor can be exchanged by another thread as well as a name.
-    done("open", libc::SYS_open, OPEN),
-    done("openat", libc::SYS_openat, OPEN),
+    // What O_PATH opens can only be named by it, and whatever uses it is mediated.
+    done("open", libc::SYS_open, OPEN).when(When::Lacks(1, libc::O_PATH as u32)),
+    done("openat", libc::SYS_openat, OPEN).when(When::Lacks(2, libc::O_PATH as u32)),
     done("openat2", libc::SYS_openat2, OPEN),
     done("creat", libc::SYS_creat, &[FileWrite, FileCreate]),
     done("truncate", libc::SYS_truncate, &[FileWrite]),
@@ -147,12 +151,12 @@ pub const CALLS: &[Call] = &[
     done("setxattr", libc::SYS_setxattr, &[FileSetattr]),
     done("lsetxattr", libc::SYS_lsetxattr, &[FileSetattr]),
     done("fsetxattr", libc::SYS_fsetxattr, &[FileSetattr]),
-    done("setxattrat", SYS_SETXATTRAT, &[FileSetattr]),
+    refused("setxattrat", SYS_SETXATTRAT, libc::ENOSYS),
     done("removexattr", libc::SYS_removexattr, &[FileSetattr]),
     done("lremovexattr", libc::SYS_lremovexattr, &[FileSetattr]),
     done("fremovexattr", libc::SYS_fremovexattr, &[FileSetattr]),
-    done("removexattrat", SYS_REMOVEXATTRAT, &[FileSetattr]),
-    done("file_setattr", SYS_FILE_SETATTR, &[FileSetattr]),
+    refused("removexattrat", SYS_REMOVEXATTRAT, libc::ENOSYS),
+    refused("file_setattr", SYS_FILE_SETATTR, libc::ENOSYS),
     done("ioctl", libc::SYS_ioctl, &[FileSetattr]).when(When::Is(1, FLAG_IOCTLS)),
     // A handle is a name without a path to judge.
     refused("open_by_handle_at", libc::SYS_open_by_handle_at, libc::EPERM),
@@ -160,13 +164,19 @@ pub const CALLS: &[Call] = &[
     left("execve", libc::SYS_execve, &[ProcessExec]),
     left("execveat", libc::SYS_execveat, &[ProcessExec]),
     refused("uselib", libc::SYS_uselib, libc::ENOSYS),
+    left("mmap", libc::SYS_mmap, &[ProcessExec]).when(When::Bits(2, libc::PROT_EXEC as u32)),
+    left("mprotect", libc::SYS_mprotect, &[ProcessExec]).when(When::Bits(2, libc::PROT_EXEC as u32)),
+    left("pkey_mprotect", libc::SYS_pkey_mprotect, &[ProcessExec])
+        .when(When::Bits(2, libc::PROT_EXEC as u32)),
+    // The supervisor must be able to read what a call points to: a process may not hide its memory.
+    refused("prctl", libc::SYS_prctl, 0).when(When::Is(0, &[libc::PR_SET_DUMPABLE as u32])),
     // Other processes.
     left("ptrace", libc::SYS_ptrace, &[ProcessPtrace]),
     left("process_vm_readv", libc::SYS_process_vm_readv, &[ProcessPtrace]),
     left("process_vm_writev", libc::SYS_process_vm_writev, &[ProcessPtrace]),
     left("process_madvise", libc::SYS_process_madvise, &[ProcessPtrace]),
     left("kcmp", libc::SYS_kcmp, &[ProcessPtrace]),
-    done("pidfd_getfd", libc::SYS_pidfd_getfd, &[ProcessPtrace]),
+    left("pidfd_getfd", libc::SYS_pidfd_getfd, &[ProcessPtrace]),
     left("kill", libc::SYS_kill, &[ProcessSignal]),
     left("tkill", libc::SYS_tkill, &[ProcessSignal]),
     left("tgkill", libc::SYS_tgkill, &[ProcessSignal]),
@@ -238,7 +248,7 @@ const IN_MEMORY: &str = "names in memory of what is allowed, which can change be
 const GAPS: &[(Action, &[&str])] = &[
     (FileRead, &[SENT]),
     (FileWrite, &[SENT]),
-    (ProcessExec, &["libraries and programs mapped as code", "pages made executable later"]),
+    (ProcessExec, &["a library exchanged by another thread between decision and mapping"]),
     (ProcessPtrace, &[REUSED]),
     (ProcessSignal, &[REUSED]),
     (SystemMount, &[IN_MEMORY]),
@@ -307,7 +317,7 @@ mod tests {
     #[test]
     fn names_and_numbers_agree_with_those_of_records() {
         let known = CALLS.iter().filter_map(|call| {
-            Some((call.name, super::super::syscalls::name(u32::try_from(call.number).ok()?)?))
+            Some((call.name, crate::enforce::syscalls::name(u32::try_from(call.number).ok()?)?))
         });
         let wrong: Vec<_> = known.filter(|(name, known)| name != known).collect();
         assert!(wrong.is_empty(), "{wrong:?}");

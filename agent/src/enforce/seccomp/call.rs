@@ -1,0 +1,143 @@
+//! A call under way: what was asked, by whom, and the verdict about it.
+
+use std::cell::RefCell;
+use std::os::fd::OwnedFd;
+use std::sync::atomic::Ordering;
+
+use nix::errno::Errno;
+use nix::sys::stat::umask;
+
+use super::facts;
+use super::judge::{Judge, Known};
+use super::resolve::{End, Last, Resolver};
+use super::target::Target;
+use super::worker;
+use crate::abi::raw::*;
+use crate::event::Action;
+use crate::pipeline::Verdict;
+use crate::sys::identity;
+use crate::sys::seccomp::Notification;
+
+/// What the call comes to.
+#[derive(Debug)]
+pub enum Outcome {
+    /// It returns this.
+    Value(i64),
+    /// It returns a descriptor for this file, closed on exec or not.
+    File(OwnedFd, bool),
+    /// The kernel carries it out.
+    GoOn,
+    /// It is answered already.
+    Answered,
+}
+
+/// What handlers come to; an error is what the call fails with.
+pub type Result<T = Outcome> = std::result::Result<T, Errno>;
+
+/// A call under way.
+pub struct Call<'a> {
+    /// Who decides.
+    pub judge: &'a Judge,
+    /// The session.
+    pub session: &'a Known,
+    /// What was asked.
+    pub asked: Notification,
+    /// By whom.
+    pub target: Target,
+    /// Files that must stay open until the call is done.
+    kept: RefCell<Vec<OwnedFd>>,
+}
+
+impl<'a> Call<'a> {
+    /// A call that waits.
+    pub fn new(judge: &'a Judge, session: &'a Known, asked: Notification, target: Target) -> Self {
+        Self { judge, session, asked, target, kept: RefCell::default() }
+    }
+
+    /// Keeps a file open until the call is done: it is named by its descriptor.
+    pub fn keep(&self, file: OwnedFd) {
+        self.kept.borrow_mut().push(file);
+    }
+
+    /// An argument.
+    pub fn arg(&self, index: usize) -> u64 {
+        self.asked.args[index]
+    }
+
+    /// An argument that is an `int`.
+    pub fn int(&self, index: usize) -> i32 {
+        self.asked.args[index] as i32
+    }
+
+    /// Copies the path that an argument points to.
+    pub fn path(&self, index: usize) -> Result<Vec<u8>> {
+        self.target.path(self.arg(index))
+    }
+
+    /// Whether the call still waits, so that what was read is that thread's.
+    pub fn check(&self) -> Result<()> {
+        if self.session.listener.is_waiting(self.asked.id) { Ok(()) } else { Err(Errno::EINTR) }
+    }
+
+    /// Acts with the thread's rights and umask from here on; the worker returns to its own afterwards.
+    pub fn act(&self) -> Result<()> {
+        self.check()?;
+        if nix::unistd::getuid().is_root() {
+            worker::back()?;
+            worker::switched();
+            identity::be(&self.target.identity).map_err(|_| Errno::EACCES)?;
+        }
+        umask(self.target.umask);
+        Ok(())
+    }
+
+    /// The folder that a path starts from.
+    pub fn start(&self, folder: i32, path: &[u8]) -> Result<OwnedFd> {
+        let folder = if path.starts_with(b"/") { libc::AT_FDCWD } else { folder };
+        self.target.folder(folder)
+    }
+
+    /// A resolver for this thread; before [`Call::act`].
+    pub fn resolver(&self) -> Result<Resolver<'_>> {
+        let moved = self.session.moved.load(Ordering::Acquire);
+        let root = if moved { Some(self.target.root()?) } else { None };
+        Ok(Resolver::new(&self.target, root))
+    }
+
+    /// Resolves a path and acts with the thread's rights from here on.
+    pub fn resolve(&self, folder: i32, path: &[u8], last: Last) -> Result<End> {
+        let mut resolver = self.resolver()?;
+        let start = self.start(folder, path)?;
+        self.act()?;
+        resolver.resolve(start, path, last)
+    }
+
+    /// A record of what is to be decided.
+    pub fn record(&self, action: Action) -> Box<authz_event> {
+        facts::record(&self.target, self.asked.number, action)
+    }
+
+    /// Decides. What aims at the supervisor is refused whatever the policy says.
+    pub fn decide(&self, raw: &authz_event) -> Result<Verdict> {
+        if u32::from(raw.object) == AUTHZ_OBJ_PATH
+            && self.is_supervisor(&raw.data[..usize::from(raw.path_len)])
+        {
+            return Err(self.judge.guard(self.session, raw));
+        }
+        self.judge.decide(self.session, self.asked.id, raw)
+    }
+
+    /// Decides where nothing else can be done instead.
+    pub fn allow(&self, raw: &authz_event) -> Result<()> {
+        match self.decide(raw)? {
+            Verdict::Allow => Ok(()),
+            Verdict::Deny | Verdict::Compute(_) => Err(Errno::EACCES),
+        }
+    }
+
+    /// A path of this process, whose own rights on it are more than the agent's.
+    fn is_supervisor(&self, path: &[u8]) -> bool {
+        let own = format!("/proc/{}", std::process::id());
+        path.strip_prefix(own.as_bytes()).is_some_and(|rest| rest.is_empty() || rest.starts_with(b"/"))
+    }
+}

@@ -1,0 +1,271 @@
+//! From an operation to its verdict: the table, else the daemon, else the fail direction. Every call that is
+//! mediated ends here, as every hook ends in `decide()` of ebpf/lib/decide.h.
+
+use std::collections::HashMap;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::mpsc::Sender;
+use std::sync::{Arc, Condvar, Mutex, RwLock};
+use std::time::{Duration, Instant};
+
+use nix::errno::Errno;
+use nix::sys::eventfd::EventFd;
+
+use super::table::Table;
+use crate::abi::raw::*;
+use crate::clock::monotonic_ns;
+use crate::enforce::wire;
+use crate::event::{Event, EventKind, Layer};
+use crate::pipeline::{Answer, Verdict};
+use crate::sys::seccomp::Listener;
+
+/// A daemon that has not been heard for so long is dead, as for the LSM programs.
+const STALE: Duration = Duration::from_secs(5);
+
+/// The supervisor gives up on a human so much later than the daemon: the daemon's deny comes first.
+const GRACE: Duration = Duration::from_secs(5);
+
+/// How often a waiting worker looks whether its thread still lives.
+const LOOK: Duration = Duration::from_millis(250);
+
+/// What workers know of a session.
+#[derive(Debug)]
+pub struct Known {
+    /// Its index.
+    pub index: u32,
+    /// Where its calls wait.
+    pub listener: Listener,
+    /// Decisions bind.
+    pub enforce: AtomicBool,
+    /// Of what domains mean.
+    pub generation: AtomicU32,
+    /// The domain of all its operations, with its generation in the upper half; 0: not known yet.
+    pub domain: AtomicU64,
+    /// All its operations share one domain, since the policy reads nothing that differs between processes.
+    pub one_domain: bool,
+    /// The policy reads the arguments of programs.
+    pub reads_arguments: bool,
+    /// Each remembered allow is recorded.
+    pub audit_each: bool,
+    /// How long a human has.
+    pub hold_timeout: Duration,
+    /// A process may have a root or namespace of its own, by a rule of the policy.
+    pub moved: AtomicBool,
+}
+
+/// An answer on its way to a worker.
+#[derive(Default)]
+struct Slot {
+    state: Mutex<Waiting>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct Waiting {
+    answer: Option<Answer>,
+    /// A human is asked.
+    parked: bool,
+}
+
+/// Shared by all workers of all sessions.
+pub struct Judge {
+    /// What is remembered.
+    pub table: Table,
+    /// Live sessions by index.
+    pub sessions: RwLock<HashMap<u32, Arc<Known>>>,
+    events: Mutex<Sender<Event>>,
+    wake: Arc<EventFd>,
+    slots: Mutex<HashMap<u64, Arc<Slot>>>,
+    last_ticket: AtomicU64,
+    heartbeat_ns: AtomicU64,
+    /// The folder of control sockets.
+    run: Vec<u8>,
+}
+
+impl Judge {
+    /// Events go to `events`, after which `wake` is readable. `run`: the folder of control sockets.
+    pub fn new(events: Sender<Event>, wake: Arc<EventFd>, run: &Path) -> Self {
+        Self {
+            run: run.as_os_str().as_bytes().to_vec(),
+            table: Table::default(),
+            sessions: RwLock::default(),
+            events: Mutex::new(events),
+            wake,
+            slots: Mutex::default(),
+            last_ticket: AtomicU64::new(0),
+            heartbeat_ns: AtomicU64::new(monotonic_ns()),
+        }
+    }
+
+    /// Whether a path is that of a control socket: no session speaks to one, in any mode.
+    pub fn is_control(&self, path: &[u8]) -> bool {
+        path.strip_prefix(&self.run[..]).is_some_and(|rest| rest.starts_with(b"/"))
+    }
+
+    /// The daemon lives.
+    pub fn heartbeat(&self) {
+        self.heartbeat_ns.store(monotonic_ns(), Ordering::Relaxed);
+    }
+
+    fn daemon_alive(&self) -> bool {
+        let silent = monotonic_ns().saturating_sub(self.heartbeat_ns.load(Ordering::Relaxed));
+        Duration::from_nanos(silent) < STALE
+    }
+
+    /// Decides. `Err(EACCES)`: no.
+    pub fn decide(&self, session: &Known, id: u64, raw: &authz_event) -> Result<Verdict, Errno> {
+        self.decide_with(session, id, raw, |_| {})
+    }
+
+    /// Decides an operation with facts that no record of the kernel has.
+    pub fn decide_with(
+        &self,
+        session: &Known,
+        id: u64,
+        raw: &authz_event,
+        add: impl FnOnce(&mut Event),
+    ) -> Result<Verdict, Errno> {
+        let Ok(mut event) = wire::event(raw) else { return self.obey(session, Verdict::Deny) };
+        event.layer = Layer::Seccomp;
+        event.session = session.index;
+        event.observe = !session.enforce.load(Ordering::Acquire);
+        add(&mut event);
+        if u32::from(raw.object) == AUTHZ_OBJ_BROKEN {
+            return self.fail(session, event, AUTHZ_CAUSE_PATH);
+        }
+        if let Some(verdict) = self.remembered(session, &event) {
+            return self.obey(session, verdict);
+        }
+        let verdict = if event.observe {
+            event.kind = EventKind::Ask { ticket: None, park: false };
+            self.send(event);
+            Verdict::Allow
+        } else {
+            self.ask(session, id, event)?
+        };
+        self.obey(session, verdict)
+    }
+
+    /// The fail direction, with a record: deny in enforce, allow in observe.
+    pub fn fail(&self, session: &Known, event: Event, cause: u32) -> Result<Verdict, Errno> {
+        let cause = wire::CAUSES[cause as usize];
+        self.send(Event { kind: EventKind::Failed { cause }, ..event });
+        self.obey(session, Verdict::Deny)
+    }
+
+    /// What no policy allows and no mode lets pass: an operation that aims at the supervisor.
+    pub fn guard(&self, session: &Known, raw: &authz_event) -> Errno {
+        if let Ok(mut event) = wire::event(raw) {
+            event.layer = Layer::Seccomp;
+            event.session = session.index;
+            let cause = wire::CAUSES[AUTHZ_CAUSE_GUARD as usize];
+            self.send(Event { kind: EventKind::Failed { cause }, ..event });
+        }
+        Errno::EACCES
+    }
+
+    fn obey(&self, session: &Known, verdict: Verdict) -> Result<Verdict, Errno> {
+        match verdict {
+            Verdict::Deny if session.enforce.load(Ordering::Acquire) => Err(Errno::EACCES),
+            Verdict::Deny => Ok(Verdict::Allow),
+            verdict => Ok(verdict),
+        }
+    }
+
+    fn remembered(&self, session: &Known, event: &Event) -> Option<Verdict> {
+        let domain = session.domain.load(Ordering::Acquire);
+        let (generation, domain) = ((domain >> 32) as u32, domain as u32);
+        if domain == 0 || generation != session.generation.load(Ordering::Acquire) {
+            return None;
+        }
+        let hit = self.table.find(domain, event.key.as_ref()?, event.multilink)?;
+        if !hit.allow || session.audit_each {
+            let kind = EventKind::Remembered { allowed: hit.allow, evaluation: hit.evaluation };
+            self.send(Event { kind, ..event.clone() });
+        }
+        Some(if hit.allow { Verdict::Allow } else { Verdict::Deny })
+    }
+
+    /// Asks the daemon and waits.
+    fn ask(&self, session: &Known, id: u64, mut event: Event) -> Result<Verdict, Errno> {
+        if !self.daemon_alive() {
+            return self.fail(session, event, AUTHZ_CAUSE_STALE);
+        }
+        let ticket = self.last_ticket.fetch_add(1, Ordering::Relaxed) + 1;
+        let slot = Arc::new(Slot::default());
+        if let Ok(mut slots) = self.slots.lock() {
+            slots.insert(ticket, slot.clone());
+        }
+        event.kind = EventKind::Ask { ticket: Some(ticket), park: false };
+        self.send(event.clone());
+        let answer = wait(&slot, session, id);
+        if let Ok(mut slots) = self.slots.lock() {
+            slots.remove(&ticket);
+        }
+        match answer {
+            Some(answer) => {
+                if answer.domain != 0
+                    && session.one_domain
+                    && answer.generation == session.generation.load(Ordering::Acquire)
+                {
+                    let domain = u64::from(answer.generation) << 32 | u64::from(answer.domain);
+                    session.domain.store(domain, Ordering::Release);
+                }
+                Ok(answer.verdict)
+            }
+            None if !session.listener.is_waiting(id) => Err(Errno::EINTR),
+            None => self.fail(session, event, AUTHZ_CAUSE_DEADLINE),
+        }
+    }
+
+    /// The daemon's answer.
+    pub fn answer(&self, ticket: u64, answer: Answer) {
+        self.tell(ticket, |waiting| waiting.answer = Some(answer));
+    }
+
+    /// A human is asked: it takes longer.
+    pub fn park(&self, ticket: u64) {
+        self.tell(ticket, |waiting| waiting.parked = true);
+    }
+
+    fn tell(&self, ticket: u64, change: impl FnOnce(&mut Waiting)) {
+        let slot = self.slots.lock().ok().and_then(|slots| slots.get(&ticket).cloned());
+        if let Some(slot) = slot
+            && let Ok(mut waiting) = slot.state.lock()
+        {
+            change(&mut waiting);
+            slot.changed.notify_all();
+        }
+    }
+
+    fn send(&self, event: Event) {
+        // The receiver lives as long as the process.
+        if let Ok(events) = self.events.lock() {
+            events.send(event).ok();
+        }
+        if let Err(error) = self.wake.write(1) {
+            tracing::error!(%error, "cannot wake the loop");
+        }
+    }
+}
+
+/// The answer; none: too late, or the thread is gone.
+fn wait(slot: &Slot, session: &Known, id: u64) -> Option<Answer> {
+    let since = Instant::now();
+    let mut waiting = slot.state.lock().ok()?;
+    loop {
+        if let Some(answer) = waiting.answer.take() {
+            return Some(answer);
+        }
+        let limit = if waiting.parked { session.hold_timeout + GRACE } else { STALE };
+        if since.elapsed() > limit {
+            return None;
+        }
+        let (next, timeout) = slot.changed.wait_timeout(waiting, LOOK).ok()?;
+        waiting = next;
+        if timeout.timed_out() && waiting.answer.is_none() && !session.listener.is_waiting(id) {
+            return None;
+        }
+    }
+}

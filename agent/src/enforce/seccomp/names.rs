@@ -1,0 +1,231 @@
+//! Calls that make, remove or move a name: done here, in the folder that was resolved, under the name that was
+//! decided.
+
+use std::ffi::OsStr;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+
+use nix::errno::Errno;
+use nix::fcntl::{AT_FDCWD, AtFlags};
+use nix::sys::stat::{FileStat, Mode, SFlag, fstat, mkdirat, mknodat};
+use nix::unistd::{LinkatFlags, UnlinkatFlags, linkat, symlinkat, unlinkat};
+
+use super::call::{Call, Outcome, Result};
+use super::facts::{put_file, put_other};
+use super::resolve::{End, Last, Place, by_descriptor, path_of};
+use crate::abi::raw::{AUTHZ_ROLE_SOURCE, AUTHZ_ROLE_TARGET};
+use crate::event::Action;
+
+const DONE: Result = Ok(Outcome::Value(0));
+
+/// Decides and makes a new name. `slash`: it may be written with one.
+fn make(
+    call: &Call<'_>,
+    folder: i32,
+    path: &[u8],
+    slash: bool,
+    act: impl FnOnce(&Place) -> nix::Result<()>,
+) -> Result {
+    let place = match call.resolve(folder, path, Last::Name)? {
+        End::Found { .. } => return Err(Errno::EEXIST),
+        End::Missing(place) => place,
+    };
+    if !slash && place.name.ends_with(b"/") {
+        return Err(Errno::ENOENT);
+    }
+    let mut raw = call.record(Action::FileCreate);
+    put_file(&mut raw, &place.path()?, None);
+    call.allow(&raw)?;
+    act(&place)?;
+    DONE
+}
+
+pub fn mkdir(call: &Call<'_>) -> Result {
+    let at = usize::from(call.asked.number == libc::SYS_mkdirat);
+    let folder = if at == 1 { call.int(0) } else { libc::AT_FDCWD };
+    // The sticky bit is the only one above the permissions that mkdir takes.
+    let mode = Mode::from_bits_truncate(call.arg(at + 1) as u32 & 0o1777);
+    make(call, folder, &call.path(at)?, true, |place| mkdirat(&place.folder, place.written(), mode))
+}
+
+pub fn mknod(call: &Call<'_>) -> Result {
+    let at = usize::from(call.asked.number == libc::SYS_mknodat);
+    let folder = if at == 1 { call.int(0) } else { libc::AT_FDCWD };
+    let bits = call.arg(at + 1) as u32;
+    let kind = SFlag::from_bits_truncate(bits & libc::S_IFMT);
+    match bits & libc::S_IFMT {
+        0 | libc::S_IFREG | libc::S_IFIFO | libc::S_IFSOCK | libc::S_IFCHR | libc::S_IFBLK => {}
+        libc::S_IFDIR => return Err(Errno::EPERM),
+        _ => return Err(Errno::EINVAL),
+    }
+    let mode = Mode::from_bits_truncate(bits & 0o7777);
+    // new_decode_dev() of the kernel: the call's number is 32 bits wide.
+    let device = u64::from(call.arg(at + 2) as u32);
+    make(call, folder, &call.path(at)?, false, |place| {
+        mknodat(&place.folder, place.written(), kind, mode, device)
+    })
+}
+
+pub fn symlink(call: &Call<'_>) -> Result {
+    let to = call.path(0)?;
+    if to.is_empty() {
+        return Err(Errno::ENOENT);
+    }
+    let (folder, at) =
+        if call.asked.number == libc::SYS_symlinkat { (call.int(1), 2) } else { (libc::AT_FDCWD, 1) };
+    make(call, folder, &call.path(at)?, false, |place| {
+        symlinkat(OsStr::from_bytes(&to), &place.folder, place.written())
+    })
+}
+
+pub fn unlink(call: &Call<'_>) -> Result {
+    let (folder, path, flags) = match call.asked.number {
+        libc::SYS_unlinkat => (call.int(0), call.path(1)?, call.int(2)),
+        libc::SYS_rmdir => (libc::AT_FDCWD, call.path(0)?, libc::AT_REMOVEDIR),
+        _ => (libc::AT_FDCWD, call.path(0)?, 0),
+    };
+    if flags & !libc::AT_REMOVEDIR != 0 {
+        return Err(Errno::EINVAL);
+    }
+    let is_folder = flags & libc::AT_REMOVEDIR != 0;
+    let (file, place) = match call.resolve(folder, &path, Last::Name)? {
+        End::Missing(_) => return Err(Errno::ENOENT),
+        End::Found { place: None, .. } => return Err(unremovable(&path, is_folder)),
+        End::Found { file, place: Some(place) } => (file, place),
+    };
+    let how = if is_folder { UnlinkatFlags::RemoveDir } else { UnlinkatFlags::NoRemoveDir };
+    if is_folder || !place.name.ends_with(b"/") {
+        let mut raw = call.record(Action::FileDelete);
+        put_file(&mut raw, &place.path()?, Some(&fstat(&file)?));
+        call.allow(&raw)?;
+    }
+    // With a slash after it a file is never removed, so nothing was decided.
+    unlinkat(&place.folder, place.written(), how)?;
+    DONE
+}
+
+/// What the kernel says of removing `.`, `..` and the root.
+fn unremovable(path: &[u8], is_folder: bool) -> Errno {
+    let last = path.split(|byte| *byte == b'/').rfind(|part| !part.is_empty());
+    match (is_folder, last) {
+        (false, _) => Errno::EISDIR,
+        (true, Some(b".")) => Errno::EINVAL,
+        (true, Some(b"..")) => Errno::ENOTEMPTY,
+        (true, _) => Errno::EBUSY,
+    }
+}
+
+/// One side of a rename or link: its name and what is there.
+struct Side {
+    place: Place,
+    path: Vec<u8>,
+    stat: Option<FileStat>,
+}
+
+fn side(end: End, special: Errno) -> Result<Side> {
+    let (place, stat) = match end {
+        End::Missing(place) => (place, None),
+        End::Found { place: None, .. } => return Err(special),
+        End::Found { file, place: Some(place) } => (place, Some(fstat(&file)?)),
+    };
+    Ok(Side { path: place.path()?, place, stat })
+}
+
+/// Decides for the old name and for the new one.
+fn both(
+    call: &Call<'_>,
+    action: Action,
+    from: (&[u8], &Option<FileStat>),
+    to: (&[u8], &Option<FileStat>),
+) -> Result<()> {
+    for (role, this, other) in [(AUTHZ_ROLE_SOURCE, from, to), (AUTHZ_ROLE_TARGET, to, from)] {
+        let mut raw = call.record(action);
+        raw.role = role as u8;
+        put_file(&mut raw, this.0, this.1.as_ref());
+        put_other(&mut raw, other.0);
+        call.allow(&raw)?;
+    }
+    Ok(())
+}
+
+pub fn rename(call: &Call<'_>) -> Result {
+    let here = libc::AT_FDCWD;
+    let (from, to, flags) = match call.asked.number {
+        libc::SYS_rename => ((here, call.path(0)?), (here, call.path(1)?), 0),
+        libc::SYS_renameat => ((call.int(0), call.path(1)?), (call.int(2), call.path(3)?), 0),
+        _ => ((call.int(0), call.path(1)?), (call.int(2), call.path(3)?), call.arg(4) as u32),
+    };
+    let exchange = flags & libc::RENAME_EXCHANGE != 0;
+    let fresh = flags & libc::RENAME_NOREPLACE != 0;
+    if flags & !(libc::RENAME_EXCHANGE | libc::RENAME_NOREPLACE | libc::RENAME_WHITEOUT) != 0
+        || (exchange && flags != libc::RENAME_EXCHANGE)
+    {
+        return Err(Errno::EINVAL);
+    }
+    let mut resolver = call.resolver()?;
+    let starts = (call.start(from.0, &from.1)?, call.start(to.0, &to.1)?);
+    call.act()?;
+    let from = resolver.resolve(starts.0, &from.1, Last::Name)?;
+    let to = resolver.again().resolve(starts.1, &to.1, Last::Name)?;
+    let from = side(from, Errno::EBUSY)?;
+    let to = side(to, if fresh { Errno::EEXIST } else { Errno::EBUSY })?;
+    if from.stat.is_none() {
+        return Err(Errno::ENOENT);
+    }
+    match to.stat {
+        Some(_) if fresh => return Err(Errno::EEXIST),
+        None if exchange => return Err(Errno::ENOENT),
+        _ => {}
+    }
+    both(call, Action::FileRename, (&from.path, &from.stat), (&to.path, &to.stat))?;
+    if exchange {
+        both(call, Action::FileRename, (&to.path, &to.stat), (&from.path, &from.stat))?;
+    }
+    let flags = nix::fcntl::RenameFlags::from_bits_retain(flags);
+    nix::fcntl::renameat2(
+        &from.place.folder,
+        from.place.written(),
+        &to.place.folder,
+        to.place.written(),
+        flags,
+    )?;
+    DONE
+}
+
+pub fn link(call: &Call<'_>) -> Result {
+    let here = libc::AT_FDCWD;
+    let (from, to, flags) = match call.asked.number {
+        libc::SYS_link => ((here, call.path(0)?), (here, call.path(1)?), 0),
+        _ => ((call.int(0), call.path(1)?), (call.int(2), call.path(3)?), call.int(4)),
+    };
+    if flags & !(libc::AT_SYMLINK_FOLLOW | libc::AT_EMPTY_PATH) != 0 {
+        return Err(Errno::EINVAL);
+    }
+    let by_number = flags & libc::AT_EMPTY_PATH != 0 && from.1.is_empty();
+    let last = if flags & libc::AT_SYMLINK_FOLLOW != 0 { Last::Follow } else { Last::Keep };
+    let mut resolver = call.resolver()?;
+    let starts = (call.start(from.0, &from.1)?, call.start(to.0, &to.1)?);
+    call.act()?;
+    let source: OwnedFd = if by_number {
+        starts.0
+    } else {
+        match resolver.resolve(starts.0, &from.1, last)? {
+            End::Found { file, .. } => file,
+            End::Missing(_) => return Err(Errno::ENOENT),
+        }
+    };
+    let to = match resolver.again().resolve(starts.1, &to.1, Last::Name)? {
+        End::Found { .. } => return Err(Errno::EEXIST),
+        End::Missing(place) if place.name.ends_with(b"/") => return Err(Errno::ENOENT),
+        End::Missing(place) => place,
+    };
+    let stat = Some(fstat(&source)?);
+    both(call, Action::FileLink, (&path_of(source.as_fd())?, &stat), (&to.path()?, &None))?;
+    if by_number {
+        linkat(&source, "", &to.folder, to.written(), LinkatFlags::from(AtFlags::AT_EMPTY_PATH))?;
+    } else {
+        let source = by_descriptor(source.as_fd());
+        linkat(AT_FDCWD, source.as_str(), &to.folder, to.written(), AtFlags::AT_SYMLINK_FOLLOW)?;
+    }
+    DONE
+}

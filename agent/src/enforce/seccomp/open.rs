@@ -1,0 +1,327 @@
+//! open, openat, openat2, creat: resolved, decided, opened here and handed over.
+
+use std::os::fd::{AsFd, OwnedFd};
+
+use nix::errno::Errno;
+use nix::fcntl::{AtFlags, OFlag, OpenHow, ResolveFlag, open, openat, openat2};
+use nix::sys::stat::{FileStat, Mode, SFlag, fstat};
+use nix::unistd::{AccessFlags, faccessat};
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+
+use super::call::{Call, Outcome, Result};
+use super::facts::put_file;
+use super::resolve::{End, Last, Place, by_descriptor, kind, may_create_over, path_of};
+use crate::event::Action;
+use crate::pipeline::Verdict;
+
+/// Something else may come and go under a name; more often than this it is an attack.
+const TRIES: u32 = 64;
+
+/// `struct open_how` of the first version, and the page above which the kernel refuses.
+const HOW_SIZE: u64 = 24;
+const HOW_MAX: u64 = 4096;
+
+/// What is to be opened.
+struct Wanted {
+    folder: i32,
+    path: Vec<u8>,
+    flags: OFlag,
+    mode: Mode,
+    resolve: ResolveFlag,
+}
+
+pub fn open_call(call: &Call<'_>) -> Result {
+    let bits = |bits: i32| OFlag::from_bits_retain(bits);
+    let mode = |index: usize| Mode::from_bits_truncate(call.arg(index) as u32 & 0o7777);
+    let none = ResolveFlag::empty();
+    let here = libc::AT_FDCWD;
+    let wanted = match call.asked.number {
+        libc::SYS_open => Wanted {
+            folder: here,
+            path: call.path(0)?,
+            flags: bits(call.int(1)),
+            mode: mode(2),
+            resolve: none,
+        },
+        libc::SYS_creat => {
+            let flags = OFlag::O_CREAT | OFlag::O_WRONLY | OFlag::O_TRUNC;
+            Wanted { folder: here, path: call.path(0)?, flags, mode: mode(1), resolve: none }
+        }
+        libc::SYS_openat => Wanted {
+            folder: call.int(0),
+            path: call.path(1)?,
+            flags: bits(call.int(2)),
+            mode: mode(3),
+            resolve: none,
+        },
+        _ => how(call)?,
+    };
+    valid(&wanted)?;
+    opened(call, &wanted, false)
+}
+
+/// The arguments of openat2.
+fn how(call: &Call<'_>) -> Result<Wanted> {
+    let size = call.arg(3);
+    if size < HOW_SIZE {
+        return Err(Errno::EINVAL);
+    }
+    if size > HOW_MAX {
+        return Err(Errno::E2BIG);
+    }
+    let rest = call.target.bytes(call.arg(2), size as usize)?;
+    if rest[HOW_SIZE as usize..].iter().any(|byte| *byte != 0) {
+        return Err(Errno::E2BIG);
+    }
+    // From the copy, not from memory again.
+    let word =
+        |index: usize| u64::from_ne_bytes(rest[8 * index..8 * index + 8].try_into().unwrap_or_default());
+    if word(0) >> 32 != 0 || word(1) & !0o7777 != 0 || word(2) >> 32 != 0 {
+        return Err(Errno::EINVAL);
+    }
+    let wanted = Wanted {
+        folder: call.int(0),
+        path: call.path(1)?,
+        flags: OFlag::from_bits_retain(word(0) as i32),
+        mode: Mode::from_bits_truncate(word(1) as u32),
+        resolve: ResolveFlag::from_bits_retain(word(2)),
+    };
+    let how = OpenHow::new().flags(wanted.flags).mode(wanted.mode).resolve(wanted.resolve);
+    // What the kernel says of the flags, before it comes to the path.
+    match openat2(nix::fcntl::AT_FDCWD, "", how) {
+        Err(Errno::ENOENT) | Ok(_) => Ok(wanted),
+        Err(error) => Err(error),
+    }
+}
+
+/// The same for the older calls.
+fn valid(wanted: &Wanted) -> Result<()> {
+    match open("", wanted.flags, wanted.mode) {
+        Err(Errno::ENOENT) | Ok(_) => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+fn opened(call: &Call<'_>, wanted: &Wanted, instead: bool) -> Result {
+    let mut resolver = call.resolver()?;
+    let start = call.start(wanted.folder, &wanted.path)?;
+    call.act()?;
+    let creates = wanted.flags.contains(OFlag::O_CREAT);
+    let exclusive = creates && wanted.flags.contains(OFlag::O_EXCL);
+    let keep = exclusive || wanted.flags.contains(OFlag::O_NOFOLLOW);
+    let last = if keep { Last::Keep } else { Last::Follow };
+    for _ in 0..TRIES {
+        let start = start.try_clone().map_err(|_| Errno::EMFILE)?;
+        let end = if !wanted.resolve.is_empty() {
+            within(&start, wanted, keep)?
+        } else if creates || wanted.flags.contains(OFlag::O_NOFOLLOW) {
+            resolver.resolve_by_steps(start, &wanted.path, if creates && keep { Last::Name } else { last })?
+        } else {
+            resolver.resolve(start, &wanted.path, last)?
+        };
+        let outcome = match end {
+            End::Missing(place) => {
+                if !creates {
+                    return Err(Errno::ENOENT);
+                }
+                create(call, wanted, &place, instead)
+            }
+            End::Found { file, place } => existing(call, wanted, &file, place.as_ref(), instead),
+        };
+        match outcome {
+            // It came, or went, between the look and the act: decide about what is there now.
+            Err(Errno::EEXIST) if creates && !exclusive => {}
+            outcome => return outcome,
+        }
+    }
+    Err(Errno::EAGAIN)
+}
+
+/// With openat2's own limits on the way, the kernel walks.
+fn within(start: &OwnedFd, wanted: &Wanted, keep: bool) -> Result<End> {
+    let nofollow = if keep { OFlag::O_NOFOLLOW } else { OFlag::empty() };
+    let flags = OFlag::O_PATH | OFlag::O_CLOEXEC | nofollow;
+    let how = OpenHow::new().flags(flags).resolve(wanted.resolve);
+    let path = OsStr::from_bytes(&wanted.path);
+    match openat2(start, path, how) {
+        Ok(file) => Ok(End::Found { file, place: None }),
+        Err(Errno::ENOENT) if wanted.flags.contains(OFlag::O_CREAT) => {
+            let at = wanted.path.iter().rposition(|byte| *byte == b'/').map_or(0, |slash| slash + 1);
+            let (above, name) = wanted.path.split_at(at);
+            let above = if above.is_empty() { &b"."[..] } else { above };
+            let how = OpenHow::new().flags(OFlag::O_PATH | OFlag::O_CLOEXEC).resolve(wanted.resolve);
+            let folder = openat2(start, OsStr::from_bytes(above), how)?;
+            Ok(End::Missing(Place { folder, name: name.to_vec() }))
+        }
+        Err(error) => Err(error),
+    }
+}
+
+fn create(call: &Call<'_>, wanted: &Wanted, place: &Place, instead: bool) -> Result {
+    if place.name.ends_with(b"/") {
+        return Err(Errno::EISDIR);
+    }
+    let mut raw = call.record(Action::FileCreate);
+    put_file(&mut raw, &place.path()?, None);
+    if let Verdict::Compute(path) = call.decide(&raw)? {
+        return elsewhere(call, wanted, path, instead);
+    }
+    let flags = wanted.flags | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOCTTY | OFlag::O_CLOEXEC;
+    let file = openat(&place.folder, place.written(), flags, wanted.mode)?;
+    Ok(Outcome::File(file, wanted.flags.contains(OFlag::O_CLOEXEC)))
+}
+
+/// Another path, by the policy's will: decided like any other, but it ends there.
+fn elsewhere(call: &Call<'_>, wanted: &Wanted, path: String, instead: bool) -> Result {
+    if instead {
+        return Err(Errno::EACCES);
+    }
+    super::worker::back()?;
+    let wanted = Wanted {
+        folder: libc::AT_FDCWD,
+        path: path.into_bytes(),
+        flags: wanted.flags,
+        mode: wanted.mode,
+        resolve: ResolveFlag::empty(),
+    };
+    opened(call, &wanted, true)
+}
+
+fn existing(
+    call: &Call<'_>,
+    wanted: &Wanted,
+    file: &OwnedFd,
+    place: Option<&Place>,
+    instead: bool,
+) -> Result {
+    let flags = wanted.flags;
+    let stat = fstat(file)?;
+    let folder = kind(&stat) == SFlag::S_IFDIR;
+    if flags.contains(OFlag::O_CREAT) {
+        if place.is_some_and(|place| place.name.ends_with(b"/")) {
+            return Err(Errno::EISDIR);
+        }
+        if flags.contains(OFlag::O_EXCL) {
+            return Err(Errno::EEXIST);
+        }
+        if folder {
+            return Err(Errno::EISDIR);
+        }
+        if let Some(place) = place {
+            may_create_over(place.folder.as_fd(), &stat, call.target.identity.uid)?;
+        }
+    }
+    if flags.contains(OFlag::O_DIRECTORY) && !folder {
+        return Err(Errno::ENOTDIR);
+    }
+    let close = flags.contains(OFlag::O_CLOEXEC);
+    if flags.contains(OFlag::O_PATH) {
+        // Only openat2 comes here with it; the filter lets it through elsewhere.
+        let file = file.try_clone().map_err(|_| Errno::EMFILE)?;
+        return Ok(Outcome::File(file, close));
+    }
+    if kind(&stat) == SFlag::S_IFLNK {
+        return Err(Errno::ELOOP);
+    }
+    if flags.contains(OFlag::O_TMPFILE) {
+        return nameless(call, wanted, file, instead);
+    }
+    let (reads, writes) = access(flags);
+    permitted(file, &stat, reads, writes || flags.contains(OFlag::O_TRUNC))?;
+    let path = path_of(file.as_fd())?;
+    for (action, wants) in [(Action::FileRead, reads), (Action::FileWrite, writes || truncates(flags))] {
+        if !wants {
+            continue;
+        }
+        let mut raw = call.record(action);
+        raw.open_flags = flags.bits() as u32;
+        put_file(&mut raw, &path, Some(&stat));
+        if let Verdict::Compute(path) = call.decide(&raw)? {
+            return elsewhere(call, wanted, path, instead);
+        }
+    }
+    outside_memory(call, &path)?;
+    let file = reopen(call, wanted, file, place, &stat)?;
+    Ok(Outcome::File(file, close))
+}
+
+/// What is read and what is written: the access mode, and what the kernel takes the fourth one for.
+fn access(flags: OFlag) -> (bool, bool) {
+    match flags.bits() & libc::O_ACCMODE {
+        libc::O_WRONLY => (false, true),
+        libc::O_RDWR => (true, true),
+        _ => (true, false),
+    }
+}
+
+fn truncates(flags: OFlag) -> bool {
+    flags.contains(OFlag::O_TRUNC)
+}
+
+/// Whether the thread may by the file's own mode: asked before a policy, and a human, are.
+fn permitted(file: &OwnedFd, stat: &FileStat, reads: bool, writes: bool) -> Result<()> {
+    if writes && kind(stat) == SFlag::S_IFDIR {
+        return Err(Errno::EISDIR);
+    }
+    let mut wants = AccessFlags::empty();
+    wants.set(AccessFlags::R_OK, reads);
+    wants.set(AccessFlags::W_OK, writes);
+    faccessat(nix::fcntl::AT_FDCWD, by_descriptor(file.as_fd()).as_str(), wants, AtFlags::AT_EACCESS)
+}
+
+/// /proc/PID/mem of a process outside is that process.
+fn outside_memory(call: &Call<'_>, path: &[u8]) -> Result<()> {
+    let Some(pid) = path
+        .strip_prefix(b"/proc/")
+        .and_then(|rest| rest.strip_suffix(b"/mem"))
+        .and_then(|rest| std::str::from_utf8(rest).ok()?.split('/').next()?.parse().ok())
+    else {
+        return Ok(());
+    };
+    super::process::outside(call, Action::ProcessPtrace, pid)
+}
+
+/// The terminal of whoever opens it.
+const DEV_TTY: libc::dev_t = libc::makedev(5, 0);
+
+/// Opens what was decided, not what has its name by now.
+fn reopen(
+    call: &Call<'_>,
+    wanted: &Wanted,
+    file: &OwnedFd,
+    place: Option<&Place>,
+    stat: &FileStat,
+) -> Result<OwnedFd> {
+    let drop = OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW;
+    let flags = (wanted.flags & !drop) | OFlag::O_CLOEXEC | OFlag::O_NOCTTY;
+    if kind(stat) == SFlag::S_IFCHR && stat.st_rdev == DEV_TTY {
+        return open(super::process::terminal(call)?.as_str(), flags, Mode::empty());
+    }
+    // O_NOFOLLOW shows in F_GETFL: by name where that does nothing before it is known to be the same.
+    let plain = matches!(kind(stat), SFlag::S_IFREG | SFlag::S_IFDIR) && !truncates(flags);
+    if wanted.flags.contains(OFlag::O_NOFOLLOW)
+        && plain
+        && let Some(place) = place
+    {
+        let same = openat(&place.folder, place.written(), flags | OFlag::O_NOFOLLOW, Mode::empty());
+        if let Ok(opened) = same
+            && super::resolve::same(&fstat(&opened)?, stat)
+        {
+            return Ok(opened);
+        }
+    }
+    open(by_descriptor(file.as_fd()).as_str(), flags, Mode::empty())
+}
+
+/// A file without a name is decided by its folder.
+fn nameless(call: &Call<'_>, wanted: &Wanted, folder: &OwnedFd, instead: bool) -> Result {
+    let mut raw = call.record(Action::FileCreate);
+    put_file(&mut raw, &path_of(folder.as_fd())?, Some(&fstat(folder)?));
+    if let Verdict::Compute(path) = call.decide(&raw)? {
+        return elsewhere(call, wanted, path, instead);
+    }
+    let flags = (wanted.flags & !OFlag::O_NOFOLLOW) | OFlag::O_CLOEXEC;
+    let file = open(by_descriptor(folder.as_fd()).as_str(), flags, wanted.mode)?;
+    Ok(Outcome::File(file, wanted.flags.contains(OFlag::O_CLOEXEC)))
+}

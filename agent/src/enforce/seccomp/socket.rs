@@ -1,0 +1,272 @@
+//! Calls that name an address: done here on the thread's own socket, with the address and the data that were
+//! copied once.
+
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+
+use nix::errno::Errno;
+use nix::sys::stat::{SFlag, fstat};
+
+use super::address::{self, Address, Use};
+use super::call::{Call, Outcome, Result};
+use super::facts::{put_address, put_file, put_unix_name, put_unix_path};
+use super::resolve::{End, Last, by_descriptor, kind, path_of};
+use crate::event::Action;
+use crate::pipeline::Verdict;
+use crate::sys::socket;
+
+const DONE: Result = Ok(Outcome::Value(0));
+
+/// `struct sockaddr_storage`
+const ADDRESS_MAX: i32 = 128;
+/// `UIO_MAXIOV`, and the most messages of one sendmmsg.
+const PIECES_MAX: u64 = 1024;
+/// More than that is sent in parts, as a socket's buffer would have it.
+const DATA_MAX: usize = 16 << 20;
+/// net.core.optmem_max is far below it.
+const CONTROL_MAX: u64 = 1 << 16;
+
+/// A socket of the thread.
+struct Socket {
+    fd: OwnedFd,
+    family: i32,
+    protocol: i32,
+}
+
+impl Socket {
+    fn of(call: &Call<'_>, number: i32) -> Result<Self> {
+        let fd = call.target.duplicate(number)?;
+        let family = socket::option(fd.as_fd(), libc::SO_DOMAIN)?;
+        let protocol = socket::option(fd.as_fd(), libc::SO_PROTOCOL)?;
+        Ok(Self { fd, family, protocol })
+    }
+}
+
+fn copied(call: &Call<'_>, address: u64, length: i32) -> Result<Vec<u8>> {
+    if !(0..=ADDRESS_MAX).contains(&length) {
+        return Err(Errno::EINVAL);
+    }
+    call.target.bytes(address, length as usize)
+}
+
+/// Decides about sending or connecting to an address; what comes back is to be used in its place. Acts with the
+/// thread's rights.
+fn judged(call: &Call<'_>, to: &Socket, bytes: Vec<u8>, given_for: Use, instead: bool) -> Result<Vec<u8>> {
+    let mut raw = call.record(Action::NetConnect);
+    let bytes = match Address::parse(&bytes, to.family, to.protocol, given_for) {
+        // Disconnect, and what the kernel refuses by itself.
+        Address::None | Address::Unnamed => return Ok(bytes),
+        Address::Inet(address) => {
+            put_address(&mut raw, &address);
+            bytes
+        }
+        Address::Abstract(name) => {
+            put_unix_name(&mut raw, &name);
+            bytes
+        }
+        Address::Path(path) => {
+            let End::Found { file, .. } = call.resolve(libc::AT_FDCWD, &path, Last::Follow)? else {
+                return Err(Errno::ENOENT);
+            };
+            let stat = fstat(&file)?;
+            let path = path_of(file.as_fd())?;
+            if call.judge.is_control(&path) {
+                put_unix_path(&mut raw, &path, &stat);
+                return Err(call.judge.guard(call.session, &raw));
+            }
+            // Anything else than a socket the kernel refuses by itself.
+            if kind(&stat) == SFlag::S_IFSOCK {
+                put_unix_path(&mut raw, &path, &stat);
+                if let Verdict::Compute(other) = call.decide(&raw)? {
+                    return elsewhere(call, to, &other, given_for, instead);
+                }
+            }
+            call.act()?;
+            let bytes = address::unix(by_descriptor(file.as_fd()).as_bytes());
+            call.keep(file);
+            return Ok(bytes);
+        }
+    };
+    if let Verdict::Compute(other) = call.decide(&raw)? {
+        return elsewhere(call, to, &other, given_for, instead);
+    }
+    call.act()?;
+    Ok(bytes)
+}
+
+fn elsewhere(call: &Call<'_>, to: &Socket, other: &str, given_for: Use, instead: bool) -> Result<Vec<u8>> {
+    let other = address::written(other, to.family).filter(|_| !instead).ok_or(Errno::EACCES)?;
+    super::worker::back()?;
+    judged(call, to, other, given_for, true)
+}
+
+pub fn connect(call: &Call<'_>) -> Result {
+    let to = Socket::of(call, call.int(0))?;
+    let address = copied(call, call.arg(1), call.int(2))?;
+    let address = judged(call, &to, address, Use::Connect, false)?;
+    call.act()?;
+    socket::connect(to.fd.as_fd(), &address)?;
+    DONE
+}
+
+pub fn bind(call: &Call<'_>) -> Result {
+    let socket = Socket::of(call, call.int(0))?;
+    let bytes = copied(call, call.arg(1), call.int(2))?;
+    let mut address = bytes.clone();
+    match Address::parse(&bytes, socket.family, socket.protocol, Use::Bind) {
+        Address::Inet(inet) => {
+            let mut raw = call.record(Action::NetBind);
+            put_address(&mut raw, &inet);
+            call.allow(&raw)?;
+            call.act()?;
+        }
+        Address::Path(path) => {
+            let place = match call.resolve(libc::AT_FDCWD, &path, Last::Name)? {
+                End::Found { .. } => return Err(Errno::EADDRINUSE),
+                End::Missing(place) => place,
+            };
+            let mut raw = call.record(Action::FileCreate);
+            put_file(&mut raw, &place.path()?, None);
+            call.allow(&raw)?;
+            // In the folder that was decided: a longer path could lead elsewhere by now.
+            nix::unistd::fchdir(&place.folder)?;
+            address = address::unix(&place.name);
+        }
+        // A name of the network namespace's own, or none.
+        Address::Abstract(_) | Address::Unnamed | Address::None => call.act()?,
+    }
+    socket::bind(socket.fd.as_fd(), &address)?;
+    DONE
+}
+
+pub fn sendto(call: &Call<'_>) -> Result {
+    let to = Socket::of(call, call.int(0))?;
+    let data = call.target.bytes(call.arg(1), (call.arg(2) as usize).min(DATA_MAX))?;
+    let address = copied(call, call.arg(4), call.int(5))?;
+    let address = judged(call, &to, address, Use::Send, false)?;
+    call.act()?;
+    sent(
+        call,
+        socket::send(to.fd.as_fd(), &address, &data, &[], call.int(3) | libc::MSG_NOSIGNAL),
+        call.int(3),
+    )
+}
+
+/// Who writes to a socket nobody reads from gets a signal, unless it asked for none.
+fn sent(call: &Call<'_>, result: nix::Result<usize>, flags: i32) -> Result {
+    if result == Err(Errno::EPIPE) && flags & libc::MSG_NOSIGNAL == 0 {
+        let thread = nix::unistd::Pid::from_raw(call.target.tid);
+        // If it is gone it needs no signal.
+        nix::sys::signal::kill(thread, nix::sys::signal::Signal::SIGPIPE).ok();
+    }
+    result.map(|sent| Outcome::Value(sent as i64))
+}
+
+/// A copied `struct msghdr`.
+struct Message {
+    address: Vec<u8>,
+    data: Vec<u8>,
+    control: Vec<u8>,
+    /// Descriptors that `control` refers to.
+    _passed: Vec<OwnedFd>,
+}
+
+impl Message {
+    fn copy(call: &Call<'_>, at: u64) -> Result<Self> {
+        let [name, name_length, pieces, count, control, control_length, _flags]: [u64; 7] =
+            call.target.words(at)?;
+        let address = if name == 0 { Vec::new() } else { copied(call, name, name_length as i32)? };
+        if count > PIECES_MAX {
+            return Err(Errno::EMSGSIZE);
+        }
+        let mut data = Vec::new();
+        let vector = call.target.bytes(pieces, 16 * count as usize)?;
+        for piece in vector.chunks_exact(16) {
+            let word = |at: usize| u64::from_ne_bytes(piece[at..at + 8].try_into().unwrap_or_default());
+            let length = (word(8) as usize).min(DATA_MAX - data.len());
+            data.extend(call.target.bytes(word(0), length)?);
+        }
+        if control_length > CONTROL_MAX {
+            return Err(Errno::ENOBUFS);
+        }
+        let control =
+            if control == 0 { Vec::new() } else { call.target.bytes(control, control_length as usize)? };
+        let (control, passed) = translated(call, control)?;
+        Ok(Self { address, data, control, _passed: passed })
+    }
+
+    fn send(self, call: &Call<'_>, to: &Socket, flags: i32) -> nix::Result<usize> {
+        let address = if self.address.is_empty() {
+            self.address
+        } else {
+            judged(call, to, self.address, Use::Send, false)?
+        };
+        call.act()?;
+        socket::send(to.fd.as_fd(), &address, &self.data, &self.control, flags | libc::MSG_NOSIGNAL)
+    }
+}
+
+/// Control messages with the numbers that mean something in one process only: descriptors and process ids.
+fn translated(call: &Call<'_>, mut control: Vec<u8>) -> Result<(Vec<u8>, Vec<OwnedFd>)> {
+    const HEADER: usize = size_of::<libc::cmsghdr>();
+    let mut passed = Vec::new();
+    let mut at = 0;
+    while at + HEADER <= control.len() {
+        let word = |at: usize, control: &[u8]| {
+            i32::from_ne_bytes(control[at..at + 4].try_into().unwrap_or_default())
+        };
+        let length = u64::from_ne_bytes(control[at..at + 8].try_into().unwrap_or_default()) as usize;
+        if length < HEADER || length > control.len() - at {
+            return Err(Errno::EINVAL);
+        }
+        let (level, kind) = (word(at + 8, &control), word(at + 12, &control));
+        if level == libc::SOL_SOCKET && kind == libc::SCM_RIGHTS {
+            for place in (at + HEADER..at + length).step_by(4).filter(|place| place + 4 <= at + length) {
+                let file = call.target.duplicate(word(place, &control))?;
+                control[place..place + 4].copy_from_slice(&file.as_raw_fd().to_ne_bytes());
+                passed.push(file);
+            }
+        }
+        if level == libc::SOL_SOCKET && kind == libc::SCM_CREDENTIALS && length >= HEADER + 4 {
+            // Nobody but root may give another process's number.
+            let own = std::process::id() as i32;
+            if word(at + HEADER, &control) != call.target.tgid {
+                return Err(Errno::EPERM);
+            }
+            control[at + HEADER..at + HEADER + 4].copy_from_slice(&own.to_ne_bytes());
+        }
+        at += length.next_multiple_of(8);
+    }
+    Ok((control, passed))
+}
+
+pub fn sendmsg(call: &Call<'_>) -> Result {
+    let to = Socket::of(call, call.int(0))?;
+    let message = Message::copy(call, call.arg(1))?;
+    let flags = call.int(2);
+    sent(call, message.send(call, &to, flags), flags)
+}
+
+pub fn sendmmsg(call: &Call<'_>) -> Result {
+    /// `struct mmsghdr`, and where its result is.
+    const SIZE: u64 = 64;
+    const RESULT: u64 = 56;
+    let to = Socket::of(call, call.int(0))?;
+    let flags = call.int(3);
+    let mut done = 0;
+    for index in 0..u64::from(call.arg(2) as u32).min(PIECES_MAX) {
+        super::worker::back()?;
+        let at = call.arg(1) + index * SIZE;
+        let result = Message::copy(call, at).and_then(|message| message.send(call, &to, flags));
+        match result {
+            Ok(length) => {
+                super::worker::back()?;
+                call.target.write(at + RESULT, &(length as u32).to_ne_bytes())?;
+                done += 1;
+            }
+            // What was sent is told; the error comes again with the next call.
+            Err(_) if done > 0 => break,
+            Err(error) => return sent(call, Err(error), flags),
+        }
+    }
+    Ok(Outcome::Value(done))
+}
