@@ -35,11 +35,14 @@ static struct stat secret;
 /* What the other thread writes, and where: an address whose two values alternate. */
 static struct { volatile char *byte; volatile uint16_t *port; uint16_t ports[2]; void *volatile *name; void *names[2]; } flip;
 
+static volatile int flipping;
+
 static void *flipper(void *unused)
 {
 	unsigned state = 1;
 
 	(void)unused;
+	flipping = 1;
 	for (int turn = 0;; turn ^= 1) {
 		if (flip.byte)
 			*flip.byte = 'a' + turn;
@@ -58,8 +61,11 @@ static void start_flipping(void)
 {
 	pthread_t thread;
 
-	if (flip.byte || flip.port || flip.name)
-		pthread_create(&thread, NULL, flipper, NULL);
+	if (!flip.byte && !flip.port && !flip.name)
+		return;
+	pthread_create(&thread, NULL, flipper, NULL);
+	while (!flipping)
+		;
 }
 
 static void count(int result)
@@ -181,7 +187,9 @@ static void sockets(const char *what, long tries, struct sockaddr *addr, socklen
 	int kind = *what == 's' ? SOCK_DGRAM : SOCK_STREAM, one = socket(addr->sa_family, kind, 0);
 	struct linger now = { 1, 0 };
 	struct iovec text = { "text", 4 };
-	struct msghdr message = { .msg_name = addr, .msg_namelen = size, .msg_iov = &text, .msg_iovlen = 1 };
+	static struct msghdr message;
+
+	message = (struct msghdr){ .msg_name = addr, .msg_namelen = size, .msg_iov = &text, .msg_iovlen = 1 };
 
 	if (!strcmp(what, "sendmsg")) {
 		struct sockaddr_in *both = calloc(2, sizeof(*both));
@@ -229,14 +237,16 @@ int main(int argc, char **argv)
 	if (argc < 5)
 		return 2;
 	if (!strcmp(what, "sendto") || !strcmp(what, "sendmsg") || !strcmp(what, "connect")) {
-		struct sockaddr_in addr = { AF_INET, htons(atoi(argv[3])), { htonl(INADDR_LOOPBACK) }, { 0 } };
+		static struct sockaddr_in addr;
+
+		addr = (struct sockaddr_in){ AF_INET, htons(atoi(argv[3])), { htonl(INADDR_LOOPBACK) }, { 0 } };
 
 		flip.port = &addr.sin_port;
 		flip.ports[0] = addr.sin_port;
 		flip.ports[1] = htons(atoi(argv[4]));
 		sockets(what, atol(argv[2]), (struct sockaddr *)&addr, sizeof(addr));
 	} else if (!strcmp(what, "unix")) {
-		struct sockaddr_un addr = { .sun_family = AF_UNIX };
+		static struct sockaddr_un addr = { .sun_family = AF_UNIX };
 
 		strncpy(addr.sun_path, argv[3], sizeof(addr.sun_path) - 1);
 		flip.byte = atoi(argv[4]) >= 0 ? addr.sun_path + atoi(argv[4]) : NULL;

@@ -53,13 +53,14 @@ class Listeners:
 
 def programs(place):
     """Programs that do nothing: `b` says who it was. `loaded` has a loader that can be exchanged."""
-    def built(name, status, *flags):
-        subprocess.run(["gcc", "-x", "c", "-", *flags, "-o", str(place.tools / name)], check=True, text=True,
-                       input=f"int main(void) {{ return {status}; }}")
+    def built(name, source, *flags):
+        subprocess.run(["gcc", "-x", "c", "-", *flags, "-o", str(place.tools / name)], check=True, text=True, input=source)
 
-    built("a", 0, "-static-pie")
-    built("b", 42, "-static-pie")
-    built("loaded", 0, f"-Wl,--dynamic-linker={place.top}/race/swap/loader-a")
+    # Without the C library, so that it can be in place of a loader.
+    bare = 'void _start(void) {{ asm("syscall" : : "a"(60), "D"({status})); }}'
+    built("a", bare.format(status=0), "-nostdlib", "-static-pie")
+    built("b", bare.format(status=42), "-nostdlib", "-static-pie")
+    built("loaded", "int main(void) { return 0; }", f"-Wl,--dynamic-linker={place.top}/race/swap/loader-a")
 
 
 def prepare(place, owner):
@@ -175,7 +176,7 @@ class Race:
 
     def check(self, name):
         result, bad, done = self.tried(BARE_TRIES, False)
-        check(f"{name}: it is a race", bad and result.get("allowed"), (result, done.stderr[-300:]))
+        check(f"{name}: it is a race", bad and result.get("allowed"), (result, bad, done.returncode, done.stdout, done.stderr[-300:]))
         if BARE:
             return
         result, bad, done = self.tried(TRIES, True)
