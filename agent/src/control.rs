@@ -16,6 +16,7 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::oneshot;
 use uuid::Uuid;
 
+use crate::enforce::landlock::Laid;
 use crate::enforce::level::Level;
 use crate::event::Mode;
 use crate::hold::PendingView;
@@ -53,6 +54,9 @@ pub struct StartSession {
     /// The seccomp listener, as the number of a descriptor of `pid`.
     #[serde(default)]
     pub listener: Option<i32>,
+    /// What of the policy's floor was laid under `pid`.
+    #[serde(default)]
+    pub floor: Option<Laid>,
 }
 
 /// A request.

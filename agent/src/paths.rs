@@ -168,5 +168,4 @@ fn folder_of(variable: &str) -> Option<PathBuf> {
 }
 
 #[cfg(test)]
-#[path = "paths_tests.rs"]
 mod tests;

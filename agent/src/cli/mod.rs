@@ -14,6 +14,7 @@ use anyhow::Context as _;
 use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::daemon;
+use crate::enforce::level::Backend;
 use crate::paths::Owner;
 
 /// How `--state` is described: its default depends on the user.
@@ -136,7 +137,12 @@ impl DaemonCommand {
             tracing::debug!(%error, "setsid");
         }
         let state = state_or_default(self.state)?;
-        let options = daemon::Options { state, instance: self.instance, embedded: self.embedded };
+        let options = daemon::Options {
+            state,
+            instance: self.instance,
+            embedded: self.embedded,
+            backend: Backend::BpfLsm,
+        };
         daemon::run(options, |socket| {
             use std::io::Write;
             let mut out = std::io::stdout();

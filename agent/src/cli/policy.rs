@@ -152,8 +152,7 @@ fn check(args: &CheckArgs) -> Result<ExitCode> {
         let obstacles: Vec<_> =
             obstacles.iter().map(|(places, field)| json!({"field": field, "places": places})).collect();
         let remember = json!({"domain": domain, "obstacles": obstacles, "time_or_chance": time});
-        let report =
-            json!({"ok": true, "digest": engine.digest(), "reads": reads.paths(), "remember": remember});
+        let report = json!({"ok": true, "digest": engine.digest(), "reads": reads.paths(), "remember": remember, "floor": engine.floor()});
         println!("{report}");
         return Ok(ExitCode::SUCCESS);
     }
@@ -168,6 +167,7 @@ fn check(args: &CheckArgs) -> Result<ExitCode> {
     for place in time {
         println!("but not     what comes by the time or chance read at {place}");
     }
+    println!("floor       {}", super::show::escape(&engine.floor().to_string()));
     Ok(ExitCode::SUCCESS)
 }
 

@@ -17,12 +17,17 @@ use nix::sys::eventfd::{EfdFlags, EventFd};
 
 use crate::control::{self, Asked, Response};
 use crate::enforce::EnforcementPoint;
+use crate::enforce::bpf_lsm::PIN_ROOT;
 use crate::enforce::kernel::{Kernel, clean_up_dead};
+use crate::enforce::level::Backend;
 use crate::enforce::park::Report;
+use crate::enforce::probe::Probe;
+use crate::enforce::seccomp::Supervisor;
 use crate::ledger::entry::Kind;
 use crate::ledger::{Options as LedgerOptions, Store};
 use crate::paths::{self, Owner};
 use crate::pipeline::Pipeline;
+use crate::policy::{Bundle, Generated, PolicySource};
 
 /// How often the programs are told that the daemon lives, at the least.
 const HEARTBEAT: Duration = Duration::from_millis(100);
@@ -42,6 +47,8 @@ pub struct Options {
     pub instance: String,
     /// Ends with its last session.
     pub embedded: bool,
+    /// What makes its decisions bind.
+    pub backend: Backend,
 }
 
 enum Message {
@@ -100,10 +107,14 @@ pub fn run(options: Options, ready: impl FnOnce(&Path) -> anyhow::Result<()>) ->
     let wake = Arc::new(EventFd::from_value_and_flags(0, EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?);
     let (messages, inbox) = channel();
     let mailbox = Mailbox { messages, wake: wake.clone() };
-    let point = Box::new(Kernel::load(&options.instance, {
-        let mailbox = mailbox.clone();
-        move |report| mailbox.send(Message::Tracer(report))
-    })?);
+    let point: Box<dyn EnforcementPoint> = match options.backend {
+        Backend::BpfLsm => {
+            let mailbox = mailbox.clone();
+            Box::new(Kernel::load(&options.instance, move |report| mailbox.send(Message::Tracer(report)))?)
+        }
+        Backend::Seccomp => Box::new(Supervisor::new(&run, Probe::run().by(Backend::Seccomp))?),
+        Backend::None => bail!("nothing can be enforced here; see authz doctor"),
+    };
     let mut daemon = Daemon {
         run,
         options,
@@ -127,6 +138,14 @@ pub fn run(options: Options, ready: impl FnOnce(&Path) -> anyhow::Result<()>) ->
     }
     std::fs::remove_dir(&folder).ok();
     result
+}
+
+/// The policy of a session: what was asked for, with the project's own part and what no session may touch.
+pub fn bundle(policy: &[String], workspace: &[String], run: &Path, state: &Path) -> anyhow::Result<Bundle> {
+    let sources: Vec<PolicySource> = policy.iter().map(|text| text.parse()).collect::<Result<_, _>>()?;
+    let text = |path: &Path| path.to_string_lossy().into_owned();
+    let protected = vec![text(run), PIN_ROOT.into(), text(state)];
+    Ok(Bundle::load(&sources, &Generated { protected, workspace: workspace.to_vec() })?)
 }
 
 /// The lock of a daemon's folder; `None`: a live daemon has it.

@@ -9,9 +9,9 @@ use uuid::Uuid;
 use super::{Daemon, TURN};
 use crate::control::{Request, Response, SessionView, StartSession, Started};
 use crate::enforce::Admission;
-use crate::enforce::bpf_lsm::PIN_ROOT;
+use crate::enforce::level::Backend;
 use crate::ledger::entry::Kind;
-use crate::policy::{Bundle, Engine, Generated, PolicySource};
+use crate::policy::{Bundle, Engine};
 use crate::session::{Approved, Session};
 use crate::sys::peer::Peer;
 
@@ -26,7 +26,9 @@ impl Daemon {
         }
         match request {
             Request::StartSession(start) => {
-                require_root(peer)?;
+                if self.options.backend == Backend::BpfLsm {
+                    require_root(peer)?;
+                }
                 // An embedded daemon ends with its session, and if that could not begin.
                 let started = self.start(start);
                 self.served = true;
@@ -99,21 +101,12 @@ impl Daemon {
     }
 
     fn start(&mut self, start: StartSession) -> anyhow::Result<Response> {
-        let enforcement = self.point.enforcement().clone();
-        if enforcement.below(start.require).next().is_some() {
-            bail!("{} was required, but enforcement is {enforcement}", start.require);
+        let mut enforcement = self.point.enforcement().clone();
+        if let Some(floor) = &start.floor {
+            enforcement = enforcement.with_floor(floor);
         }
-        let sources: Vec<PolicySource> =
-            start.policy.iter().map(|text| text.parse()).collect::<Result<_, _>>()?;
-        let generated = Generated {
-            protected: vec![
-                self.run.to_string_lossy().into_owned(),
-                PIN_ROOT.into(),
-                self.options.state.to_string_lossy().into_owned(),
-            ],
-            workspace: start.workspace.clone(),
-        };
-        let bundle = Bundle::load(&sources, &generated)?;
+        enforcement.require(start.require)?;
+        let bundle = super::bundle(&start.policy, &start.workspace, &self.run, &self.options.state)?;
         let mut engine = Engine::load(&bundle)?;
         // The first evaluation compiles what later ones share: not while a thread waits.
         engine.decide_value(&serde_json::json!({}));

@@ -209,9 +209,33 @@ impl Enforcement {
         self.actions.iter().find(|item| item.action == action).map_or(Level::None, |item| item.level)
     }
 
+    /// Refuses what is below a level, with the reason.
+    pub fn require(&self, level: Level) -> Result<(), TooWeak> {
+        let weak = self.below(level).next().is_some();
+        if weak { Err(TooWeak { required: level, enforcement: Box::new(self.clone()) }) } else { Ok(()) }
+    }
+
     /// The actions below a level: what `--require` refuses to start with.
     pub fn below(&self, level: Level) -> impl Iterator<Item = &ActionLevel> {
         self.actions.iter().filter(move |item| item.level < level)
+    }
+}
+
+/// Less is enforced than was required.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("--require {required}, but {} enforces {enforcement}; require less, or see authz doctor", enforcement.backend)]
+pub struct TooWeak {
+    required: Level,
+    enforcement: Box<Enforcement>,
+}
+
+impl std::fmt::Display for Backend {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::BpfLsm => "bpf-lsm",
+            Self::Seccomp => "seccomp",
+            Self::None => "nothing",
+        })
     }
 }
 
@@ -294,6 +318,16 @@ mod tests {
             serde_json::json!({"action": "file.read", "level": "none", "missing": ["no"]})
         );
         assert!(Level::None < Level::Partial && Level::Partial < Level::Full);
+    }
+
+    #[test]
+    fn what_is_required_and_missing_is_named() {
+        let partial = Enforcement::by_hooks(|_| true, |hook| hook != "path_rmdir");
+        assert!(partial.require(Level::Partial).is_ok());
+        assert_eq!(
+            partial.require(Level::Full).unwrap_err().to_string(),
+            "--require full, but bpf-lsm enforces partial: file.delete not rmdir; require less, or see authz doctor"
+        );
     }
 
     #[test]

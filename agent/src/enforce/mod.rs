@@ -3,6 +3,8 @@
 pub mod bpf_lsm;
 pub mod btf;
 pub mod kernel;
+pub mod choice;
+pub mod landlock;
 pub mod level;
 pub mod park;
 pub mod probe;

@@ -8,6 +8,8 @@ use serde::Serialize;
 
 use super::btf::{self, Hooks};
 use super::level::{self, Enforcement};
+use super::seccomp::calls::Features;
+use crate::sys::trial::{self, Refused, Step};
 use crate::sys::{bpf, features};
 
 /// One fact, whether it is as it should be, and what to do if not.
@@ -40,7 +42,7 @@ pub struct Probe {
     /// Landlock's interface.
     pub landlock: Result<u32, Errno>,
     /// Whether a seccomp supervisor is possible.
-    pub notify: Result<(), Errno>,
+    pub supervise: Result<(), Refused>,
     /// Effective user.
     pub uid: u32,
     /// Effective capabilities, bit n for capability n.
@@ -75,6 +77,9 @@ pub enum Cgroup {
     None,
 }
 
+/// Whether the supervisor compares a new image with what was decided.
+const EXEC_CHECKED: bool = false;
+
 /// Capabilities that matter, with their numbers (linux/capability.h).
 const CAPABILITIES: &[(u32, &str)] = &[
     (39, "CAP_BPF"),
@@ -98,7 +103,7 @@ impl Probe {
             lockdown: read("/sys/kernel/security/lockdown")
                 .map_or(Lockdown::Unknown, |text| parse_lockdown(&text)),
             landlock: features::landlock_abi(),
-            notify: features::seccomp_notify().and_then(|()| features::seccomp_sizes().map(drop)),
+            supervise: trial::supervise(),
             uid: nix::unistd::geteuid().as_raw(),
             capabilities: parse_capabilities(&status),
             cgroup: parse_cgroup(&fs::read_to_string("/proc/self/mounts").unwrap_or_default()),
@@ -111,20 +116,48 @@ impl Probe {
         names.iter().map(|name| (*name, has(name))).collect()
     }
 
-    /// Whether LSM programs would be asked.
-    pub fn bpf_lsm(&self) -> bool {
+    /// Why LSM programs would not be asked; `None`: they would.
+    pub fn against_lsm(&self) -> Option<String> {
         // Where the list cannot be read, loading is the best evidence there is.
         let listed = self.modules.as_ref().map_or(true, |list| list.iter().any(|name| name == "bpf"));
-        self.load.is_ok() && listed && self.lockdown != Lockdown::Confidentiality
+        Some(match (&self.hooks, self.load) {
+            (_, Err(Errno::EPERM)) if !self.privileged() => match self.uid {
+                0 => "root has no CAP_BPF and CAP_PERFMON here".into(),
+                _ => "no root: LSM programs need it".into(),
+            },
+            (Err(_), _) => "the kernel has no type information (BTF)".into(),
+            (Ok(hooks), _) if !hooks.contains_key("file_open") => {
+                "the kernel is built without BPF LSM".into()
+            }
+            _ if !listed => "bpf is not in the kernel's list of LSMs".into(),
+            _ if self.lockdown == Lockdown::Confidentiality => {
+                "lockdown=confidentiality forbids LSM programs".into()
+            }
+            (_, Err(Errno::EPERM)) => "the host forbids LSM programs".into(),
+            (_, Err(errno)) => format!("LSM programs do not load: {}", errno.desc()),
+            (_, Ok(())) => return None,
+        })
+    }
+
+    /// Why there can be no seccomp supervisor; `None`: there can.
+    pub fn against_seccomp(&self) -> Option<String> {
+        self.supervise.err().map(|refused| format!("refused: {refused}"))
     }
 
     /// What could be enforced here by LSM programs, per action.
-    pub fn enforcement(&self) -> Enforcement {
+    pub fn by_lsm(&self) -> Enforcement {
         let has = |name: &str| self.hooks.as_ref().is_ok_and(|hooks| hooks.contains_key(name));
-        match self.checks().iter().find(|check| !check.ok && NEEDED.contains(&check.name)) {
-            None if self.bpf_lsm() => Enforcement::by_hooks(has, has),
-            Some(check) => Enforcement::nothing(&format!("{}: {}", check.name, check.found)),
-            None => Enforcement::nothing("LSM programs cannot be loaded"),
+        match self.against_lsm() {
+            None => Enforcement::by_hooks(has, has),
+            Some(why) => Enforcement::nothing(&why),
+        }
+    }
+
+    /// What could be enforced here by a seccomp supervisor, per action. A policy's floor can only add to it.
+    pub fn by_seccomp(&self) -> Enforcement {
+        match self.against_seccomp() {
+            None => Enforcement::by_seccomp(Features { exec_checked: EXEC_CHECKED }),
+            Some(why) => Enforcement::nothing(&why),
         }
     }
 
@@ -145,15 +178,7 @@ impl Probe {
                     .map_or_else(|errno| errno.desc().into(), |abi| format!("interface {abi}")),
                 fix: self.landlock.is_err().then(|| self.fix_modules("landlock")),
             },
-            Check {
-                name: "seccomp notify",
-                ok: self.notify.is_ok(),
-                found: self.notify.map_or_else(|errno| errno.desc().into(), |()| "available".into()),
-                fix: self
-                    .notify
-                    .is_err()
-                    .then(|| "use a kernel with CONFIG_SECCOMP_FILTER=y, 5.0 or later".into()),
-            },
+            self.check_supervise(),
             Check { name: "cgroup", ok: true, found: format!("{:?}", self.cgroup).to_lowercase(), fix: None },
         ]
     }
@@ -226,8 +251,30 @@ impl Probe {
         let held = held.collect::<Vec<_>>().join(", ");
         let held = if held.is_empty() { "no capability that matters" } else { &held };
         let ok = self.privileged() && self.has(19);
-        let fix = "run as root, or start `authz daemon` as root and let it enforce for you";
+        let fix = "run as root; without it, sessions are enforced by seccomp";
         Check { name: "user", ok, found: format!("uid {}, {held}", self.uid), fix: (!ok).then(|| fix.into()) }
+    }
+
+    fn check_supervise(&self) -> Check {
+        let fix = |refused: Refused| match (refused.step, refused.errno) {
+            (Step::Filter, Errno::EBUSY) => {
+                "another supervisor has this process already: start authz outside of it, or without its filter"
+            }
+            (Step::Filter, Errno::EPERM | Errno::EACCES) => {
+                "what runs this container forbids seccomp(2): allow it in its profile"
+            }
+            (Step::Filter | Step::Child, _) => "use a kernel with CONFIG_SECCOMP_FILTER=y, 5.19 or later",
+            (Step::Listener | Step::Memory, _) => {
+                "allow a process to trace its children: sysctl kernel.yama.ptrace_scope=1, and in a container \
+                 process_vm_readv(2) and pidfd_getfd(2)"
+            }
+        };
+        Check {
+            name: "seccomp notify",
+            ok: self.supervise.is_ok(),
+            found: self.supervise.map_or_else(|refused| refused.to_string(), |()| "works".into()),
+            fix: self.supervise.err().map(|refused| fix(refused).into()),
+        }
     }
 
     fn check_load(&self) -> Check {
@@ -236,9 +283,7 @@ impl Probe {
             Err(Errno::EPERM) if self.privileged() => Some(
                 "the host forbids LSM programs whatever the user may do: use a machine of your own or a VM",
             ),
-            Err(Errno::EPERM) => {
-                Some("run as root, or start `authz daemon` as root and let it enforce for you")
-            }
+            Err(Errno::EPERM) => Some("run as root; without it, sessions are enforced by seccomp"),
             Err(Errno::ENOENT) => Some("see btf"),
             Err(Errno::ENOSYS) => Some("use a kernel with CONFIG_BPF_SYSCALL=y"),
             Err(_) => Some("use a kernel with CONFIG_BPF_LSM=y and CONFIG_BPF_JIT=y"),
@@ -249,10 +294,6 @@ impl Probe {
         Check { name: "lsm program", ok: self.load.is_ok(), found, fix: fix.map(Into::into) }
     }
 }
-
-/// The checks without which LSM programs do not enforce, the cause before the effect. A list that cannot be read
-/// is no proof of absence and decides nothing by itself.
-const NEEDED: &[&str] = &["btf", "lockdown", "lsm program"];
 
 fn read(path: &str) -> Result<String, String> {
     fs::read_to_string(path)

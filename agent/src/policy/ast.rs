@@ -61,9 +61,9 @@ impl Program {
         self.rules.iter().flat_map(|(name, rules)| rules.iter().map(move |(_, rule)| (name, rule)))
     }
 
-    /// The rules that the decision depends on.
-    pub(super) fn reachable(&self) -> BTreeSet<RuleName> {
-        let entry: RuleName = (PACKAGE.to_owned(), "decision".to_owned());
+    /// The rules that an entry point depends on, and itself.
+    pub(super) fn reachable(&self, entry: &str) -> BTreeSet<RuleName> {
+        let entry: RuleName = (PACKAGE.to_owned(), entry.to_owned());
         let mut seen = BTreeSet::from([entry.clone()]);
         let mut queue = vec![entry];
         while let Some(name) = queue.pop() {

@@ -13,12 +13,16 @@ use super::ast::Program;
 use super::bundle::{Bundle, PolicyFile, sha256};
 use super::decision::Decision;
 use super::error::{PolicyError, one_line, split_engine_message};
+use super::floor::Floor;
 use super::input::Input;
 use super::reads::Reads;
 use super::{builtins, lint};
 
 /// The rule that is the decision.
 const ENTRY: &str = "data.authz.decision";
+
+/// What holds without decisions.
+const FLOOR: &str = "data.authz.floor";
 
 /// How long one evaluation may take unless told otherwise.
 const LIMIT: Duration = Duration::from_millis(500);
@@ -38,6 +42,7 @@ pub struct Engine {
 struct Policy {
     digest: String,
     reads: Reads,
+    floor: Floor,
     /// As loaded, to start anew from after a panic.
     pristine: regorus::Engine,
 }
@@ -78,7 +83,9 @@ impl Engine {
         engine
             .compile_with_entrypoint(&ENTRY.into())
             .map_err(|error| lint::unbound(&program, PolicyError::from_engine(&error)))?;
-        let policy = Policy { digest: bundle.digest(), reads: Reads::of(&program), pristine: engine.clone() };
+        let floor = floor(engine.clone())?;
+        let (digest, reads) = (bundle.digest(), Reads::of(&program));
+        let policy = Policy { digest, reads, floor, pristine: engine.clone() };
         Ok(Self { engine, policy: Arc::new(policy), limit: LIMIT })
     }
 
@@ -97,6 +104,11 @@ impl Engine {
     /// What the policy looks at.
     pub fn reads(&self) -> &Reads {
         &self.policy.reads
+    }
+
+    /// What holds even if nobody decides.
+    pub fn floor(&self) -> &Floor {
+        &self.policy.floor
     }
 
     /// Decides. An error, an undefined or malformed decision and a time-out are a deny with a cause.
@@ -136,6 +148,16 @@ impl Engine {
         let value = serde_json::to_value(&value).map_err(|error| format!("{ENTRY} is not JSON: {error}"))?;
         Decision::deserialize(value).map_err(|error| format!("{ENTRY} is malformed: {error}"))
     }
+}
+
+/// The floor that rules or data state; a policy without one restricts nothing by it.
+fn floor(mut engine: regorus::Engine) -> Result<Floor, PolicyError> {
+    let results =
+        engine.eval_query(FLOOR.to_owned(), false).map_err(|error| PolicyError::from_engine(&error))?;
+    let value = results.result.first().and_then(|result| result.expressions.first());
+    let value = value.map(|expression| serde_json::to_value(&expression.value)).transpose();
+    let value = value.map_err(|error| PolicyError::Engine(format!("{FLOOR} is not JSON: {error}")))?;
+    Ok(Floor::parse(&value.unwrap_or_default())?)
 }
 
 /// Parses and compiles the files of a bundle and of its tests.

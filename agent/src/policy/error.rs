@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use super::floor::FloorError;
+
 /// A place in a policy or data file. Lines and columns count from 1.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize)]
 pub struct Location {
@@ -71,6 +73,9 @@ pub enum PolicyError {
     /// Rego that parses and does not mean what its author meant.
     #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
     Lint(Vec<Finding>),
+    /// What the policy states as its floor cannot be one.
+    #[error(transparent)]
+    Floor(#[from] FloorError),
     /// The engine refuses the policy without naming a place.
     #[error("the policy cannot be loaded: {0}")]
     Engine(String),

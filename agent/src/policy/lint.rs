@@ -15,6 +15,12 @@ use crate::event::ACTIONS;
 /// The sets a policy adds to.
 const SETS: &[&str] = &["deny", "escalate", "compute", "allow"];
 
+/// The rules that authz itself looks at.
+const ENTRIES: &[&str] = &["decision", FLOOR];
+
+/// What holds without decisions (data.authz.floor).
+const FLOOR: &str = "floor";
+
 /// What a member of these sets may say.
 const MEMBER: &[&str] = &["id", "reason", "advice", "constraints", "rewrite"];
 
@@ -43,6 +49,7 @@ pub(super) fn check(program: &Program, modules: &[Ref<Module>], bundle: &Bundle)
     lint.rules();
     lint.references();
     lint.recursion();
+    lint.floor_input();
     lint.findings.into_iter().collect()
 }
 
@@ -62,8 +69,11 @@ impl Lint<'_> {
 
     /// A package that the decision never reaches, most often `authz` misspelt.
     fn packages(&mut self, modules: &[Ref<Module>]) {
-        let reached: BTreeSet<String> =
-            self.program.reachable().into_iter().map(|(package, _)| package).collect();
+        let reached: BTreeSet<String> = ENTRIES
+            .iter()
+            .flat_map(|entry| self.program.reachable(entry))
+            .map(|(package, _)| package)
+            .collect();
         for module in modules {
             let package = ast::package(module);
             if package != PACKAGE && !reached.contains(&package) {
@@ -101,6 +111,8 @@ impl Lint<'_> {
                 let message = "`decision` is what authz makes of the rules; \
                                write `deny contains {...} if {...}` or another effect instead";
                 self.add(at, message.to_owned());
+            } else if text == FLOOR {
+                self.floor(at);
             } else if library.contains(name) {
                 self.add(at, format!("`{text}` belongs to the library of authz; give the rule another name"));
             } else if namespaces.contains(text.as_str()) {
@@ -137,6 +149,26 @@ impl Lint<'_> {
                         self.add(place(key), format!("there is no constraint \"{name}\"{hint}"));
                     }
                 }
+            }
+        }
+    }
+
+    /// A rule of the floor: data would take its place in silence.
+    fn floor(&mut self, at: Location) {
+        let data = self.bundle.data.get(PACKAGE).and_then(|authz| authz.get(FLOOR));
+        if data.is_some() {
+            let message = "a data file states authz.floor too, which Rego does not allow; keep one of them";
+            self.add(at, message.to_owned());
+        }
+    }
+
+    /// What the floor depends on: there is no input yet, and without one its lists would be empty.
+    fn floor_input(&mut self) {
+        for Reference { target, at } in
+            self.program.reachable(FLOOR).iter().flat_map(|name| self.program.references(name))
+        {
+            if matches!(target, Target::Input(_)) {
+                self.add(at, "the floor is laid before there is an input; use data only".to_owned());
             }
         }
     }

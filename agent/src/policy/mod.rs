@@ -2,7 +2,8 @@
 //!
 //! A [`bundle`] is loaded from folders, files and presets, checked ([`lint`]) and made into an
 //! [`engine`], which turns an [`input`] into a [`decision`]. [`reads`] says which fields of the input
-//! the policy looks at, and [`region`] how far a decision may be remembered because of it.
+//! the policy looks at, and [`region`] how far a decision may be remembered because of it. The [`floor`]
+//! is what a policy states once for all, to hold without decisions.
 
 pub mod archive;
 mod ast;
@@ -11,6 +12,7 @@ pub mod bundle;
 pub mod decision;
 pub mod engine;
 pub mod error;
+pub mod floor;
 mod glob;
 pub mod input;
 mod lint;
@@ -23,6 +25,7 @@ pub use bundle::{Bundle, Generated, PolicySource};
 pub use decision::{Decision, Effect, Limits, Rate, RuleRef};
 pub use engine::{Engine, Evaluation};
 pub use error::{Location, PolicyError};
+pub use floor::Floor;
 pub use input::Input;
 pub use reads::Reads;
 pub use region::{DomainKey, Remember};

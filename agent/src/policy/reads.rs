@@ -20,7 +20,7 @@ pub struct Reads {
 impl Reads {
     pub(super) fn of(program: &Program) -> Self {
         let mut reads = Self::default();
-        for reference in program.reachable().iter().flat_map(|rule| program.references(rule)) {
+        for reference in program.reachable("decision").iter().flat_map(|rule| program.references(rule)) {
             match reference.target {
                 Target::Input(field) => {
                     reads.fields.entry(field).or_default().insert(reference.at);

@@ -17,24 +17,6 @@ pub fn landlock_abi() -> nix::Result<u32> {
     Errno::result(version).map(|version| u32::try_from(version).unwrap_or(0))
 }
 
-/// Whether a seccomp filter can hand system calls to a supervisor.
-pub fn seccomp_notify() -> nix::Result<()> {
-    let action: u32 = libc::SECCOMP_RET_USER_NOTIF;
-    // SAFETY: the kernel reads the four bytes of `action`.
-    let known =
-        unsafe { libc::syscall(libc::SYS_seccomp, libc::SECCOMP_GET_ACTION_AVAIL, 0, &raw const action) };
-    Errno::result(known).map(drop)
-}
-
-/// The sizes of seccomp's notification, response and data: larger on a kernel that knows more.
-pub fn seccomp_sizes() -> nix::Result<[u16; 3]> {
-    let mut sizes = [0u16; 3];
-    // SAFETY: `struct seccomp_notif_sizes` is three 16-bit numbers, which the kernel writes.
-    let done =
-        unsafe { libc::syscall(libc::SYS_seccomp, libc::SECCOMP_GET_NOTIF_SIZES, 0, sizes.as_mut_ptr()) };
-    Errno::result(done).map(|_| sizes)
-}
-
 /// The numbers of the active security modules (linux/lsm.h). ENOSYS before Linux 6.8.
 pub fn security_modules() -> nix::Result<Vec<u64>> {
     let mut ids = [0u64; 32];

@@ -6,7 +6,7 @@
 )]
 
 use std::io::{self, Read, Write};
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command};
 
@@ -21,6 +21,25 @@ pub struct Credentials {
     pub groups: Vec<u32>,
 }
 
+/// What a command is confined by before it executes.
+#[derive(Debug)]
+pub struct Confinement {
+    /// Stops its calls for a supervisor.
+    pub filter: Vec<libc::sock_filter>,
+    /// A Landlock ruleset.
+    pub ruleset: Option<OwnedFd>,
+}
+
+impl Confinement {
+    /// Confines the calling thread; the listener. Calls nothing but the kernel.
+    fn apply(&self) -> io::Result<RawFd> {
+        if let Some(ruleset) = &self.ruleset {
+            super::landlock::restrict_self(ruleset.as_fd())?;
+        }
+        super::seccomp::install(&self.filter)
+    }
+}
+
 /// Groups, group and user, in the order that lets each still be set. Calls nothing but the kernel.
 fn become_user(credentials: &Credentials) -> io::Result<()> {
     // SAFETY: the pointer and length are of one live vector; the calls take integers otherwise.
@@ -32,18 +51,34 @@ fn become_user(credentials: &Credentials) -> io::Result<()> {
     if failed { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
-/// Spawns `command`, as `credentials` if given. Between fork and exec the child reports its number to `ready`, which is called in
-/// the parent and must put it into its session; only then does it go on. An error of `ready` ends it.
+/// A descriptor that this process was started with.
+pub fn inherited(number: RawFd) -> io::Result<OwnedFd> {
+    // SAFETY: integers only.
+    if number <= 2 || unsafe { libc::fcntl(number, libc::F_GETFD) } < 0 {
+        return Err(io::Error::from_raw_os_error(libc::EBADF));
+    }
+    // SAFETY: it is open, as was just seen, and its number was given to this process for this one use.
+    Ok(unsafe { OwnedFd::from_raw_fd(number) })
+}
+
+/// What the child tells of itself: its number, and that of the listener's descriptor or -1.
+type Hello = [i32; 2];
+
+/// Spawns `command`, as `credentials` and under `confinement` if given. Between fork and exec the child reports its
+/// number, and that of its listener, to `ready`, which is called in the parent and must put it into its session;
+/// only then does it go on. An error of `ready` ends it.
 pub fn spawn_gated(
     mut command: Command,
     credentials: Option<Credentials>,
-    ready: impl FnOnce(i32) -> io::Result<()> + Send,
+    confinement: Option<Confinement>,
+    ready: impl FnOnce(i32, Option<RawFd>) -> io::Result<()> + Send,
 ) -> io::Result<Child> {
     let (mut hello, hello_child) = io::pipe()?;
     let (go_child, mut go) = io::pipe()?;
     let parent_ends = [hello.as_raw_fd(), go.as_raw_fd()];
     // SAFETY: after fork the closure only makes system calls (close, setgroups, setresgid, setresuid, getpid,
-    // write, read, close_range), which are async-signal-safe; it allocates nothing.
+    // landlock_restrict_self, prctl, seccomp, write, read, close_range), which are async-signal-safe; it allocates
+    // nothing.
     unsafe {
         command.pre_exec(move || {
             for fd in parent_ends {
@@ -52,11 +87,15 @@ pub fn spawn_gated(
             if let Some(credentials) = &credentials {
                 become_user(credentials)?;
             }
-            let pid = libc::getpid().to_ne_bytes();
+            let listener = match &confinement {
+                Some(confinement) => confinement.apply()?,
+                None => -1,
+            };
+            let words: Hello = [libc::getpid(), listener];
             let mut byte = [0u8; 1];
             let hello = hello_child.as_raw_fd();
             let go = go_child.as_raw_fd();
-            if libc::write(hello, pid.as_ptr().cast(), pid.len()) != pid.len() as isize {
+            if libc::write(hello, words.as_ptr().cast(), size_of::<Hello>()) != size_of::<Hello>() as isize {
                 return Err(io::Error::last_os_error());
             }
             // Nothing but the standard three reaches the agent.
@@ -72,9 +111,12 @@ pub fn spawn_gated(
     std::thread::scope(|scope| {
         // spawn() returns only after exec, which waits for the gate.
         let gate = scope.spawn(move || {
-            let mut pid = [0; 4];
-            hello.read_exact(&mut pid)?;
-            ready(i32::from_ne_bytes(pid))?;
+            let mut word = || {
+                let mut bytes = [0; 4];
+                hello.read_exact(&mut bytes).map(|()| i32::from_ne_bytes(bytes))
+            };
+            let (pid, listener) = (word()?, word()?);
+            ready(pid, (listener >= 0).then_some(listener))?;
             go.write_all(b"g")
         });
         let child = command.spawn();

@@ -37,6 +37,15 @@ test_writes_in_the_workspace_only if {
 	effect("file.write", "foreign:/home/dev/project/x") == "deny"
 }
 
+test_the_floor_is_where_writes_are_allowed if {
+	floor := data.authz.floor with data.authz.workspace as ["/home/dev/project"]
+	floor.scope == {"signals"}
+	{"/home/dev/project", "/tmp", "/dev/null", "/dev/pts"} - floor.write == set()
+	every path in floor.write {
+		effect("file.write", path) == "allow" with data.authz.workspace as ["/home/dev/project"]
+	}
+}
+
 test_programs if {
 	effect("process.exec", "/usr/bin/git") == "allow"
 	effect("process.exec", "/usr/bin/sudo") == "deny"

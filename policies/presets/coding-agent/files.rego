@@ -60,6 +60,16 @@ allow contains {"id": "coding-agent-terminal"} if {
 	under(input.resource.id, "/dev/pts")
 }
 
+# What holds even when nobody is left to decide: the same folders and devices. Data of these names that a
+# data file changes change the floor with them.
+floor.write contains folder if some folder in data.authz.workspace
+
+floor.write contains folder if some folder in data.authz.temporary
+
+floor.write contains device if some device in data.authz.coding_agent.devices
+
+floor.write contains "/dev/pts"
+
 # Pipes, sockets, event descriptors and memory files of the agent itself.
 allow contains {"id": "coding-agent-anonymous"} if {
 	writes

@@ -22,6 +22,9 @@ escalate contains {
 	startswith(input.resource.id, "anon:")
 }
 
+# Nothing here allows signals to processes outside, so the kernel can refuse them by itself.
+floor.scope contains "signals"
+
 allow contains {"id": "coding-agent-exec"} if {
 	executes
 	startswith(input.resource.id, "/")

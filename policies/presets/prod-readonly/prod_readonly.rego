@@ -1,6 +1,8 @@
 # prod-readonly: a production host. Nothing changes what the inventory marks as production
 # (data.authz.production, directories); reading and everything else is allowed. Actions of the system
 # are not allowed by default, so mounting over production is denied too.
+#
+# It states no floor: a floor adds up what is allowed, and cannot take /prod out of /.
 package authz
 
 deny contains {

@@ -1,0 +1,307 @@
+//! `authz exec`: a command under policy.
+
+mod identity;
+mod supervise;
+mod wait;
+
+use std::io::{BufRead, BufReader};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitCode, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use clap::Args;
+use nix::sys::signal::SigSet;
+use uuid::Uuid;
+
+use super::{STATE_HELP, state_or_default};
+use crate::control::{Client, Request, Response, StartSession, Started};
+use crate::enforce::choice::{Choice, Wanted};
+use crate::enforce::landlock::Laid;
+use crate::enforce::level::{Backend, Level};
+use crate::enforce::probe::Probe;
+use crate::event::Mode;
+use crate::policy::decision::duration;
+use crate::session::Stats;
+use crate::sys::spawn::{Confinement, spawn_gated};
+use identity::Identity;
+
+/// authz itself failed: as env(1), nice(1) and their like have it.
+pub const FAILED: u8 = 125;
+const NOT_EXECUTABLE: u8 = 126;
+const NOT_FOUND: u8 = 127;
+
+/// Run a command under policy.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Exit status: that of CMD; 125 authz itself failed, 126 CMD cannot be executed, 127 CMD was not found.
+
+Examples:
+  sudo authz exec --policy preset:coding-agent -- claude
+  sudo authz exec --policy ./policies --mode observe -- npm test
+  sudo authz exec --policy preset:prod-readonly --require full --user dev -- bash -i"
+)]
+pub struct Exec {
+    /// Folder, file or preset:NAME; may be repeated
+    #[arg(long, value_name = "POLICY", default_value = "preset:coding-agent")]
+    policy: Vec<String>,
+    /// Whether decisions bind
+    #[arg(long, value_enum, default_value = "enforce")]
+    mode: Mode,
+    /// What makes them bind
+    #[arg(long, value_enum, default_value = "auto")]
+    backend: Wanted,
+    /// The agent's name, for policy and ledger [default: that of CMD]
+    #[arg(long)]
+    name: Option<String>,
+    /// Run CMD as this user [default: who called sudo, else root]
+    #[arg(long)]
+    user: Option<String>,
+    /// Refuse to run if less is enforced
+    #[arg(long, value_enum, default_value = "partial")]
+    require: Level,
+    #[arg(long, value_name = "DIR", help = STATE_HELP)]
+    state: Option<PathBuf>,
+    /// How long a held operation waits for an answer
+    #[arg(long, value_name = "TIME", default_value = "60s", value_parser = parse_duration)]
+    hold_timeout: Duration,
+    /// Folder the agent works in; may be repeated [default: the current one]
+    #[arg(long, value_name = "DIR")]
+    workspace: Vec<PathBuf>,
+    /// Record every allow that the kernel decides, not only how many
+    #[arg(long)]
+    audit_each: bool,
+    /// Print start and summary as JSON
+    #[arg(long)]
+    json: bool,
+    /// Print neither start nor summary
+    #[arg(long, conflicts_with = "json")]
+    quiet: bool,
+    /// Be the supervisor, and report the command's status to this descriptor
+    #[arg(long, hide = true, value_name = "FD")]
+    supervisor: Option<i32>,
+    /// The command
+    #[arg(last = true, required = true, value_name = "CMD")]
+    command: Vec<std::ffi::OsString>,
+}
+
+fn parse_duration(text: &str) -> Result<Duration, String> {
+    duration(text).ok_or_else(|| format!("{text:?} is no time; write e.g. 30s or 5m"))
+}
+
+impl Exec {
+    /// Runs it.
+    pub fn run(self) -> anyhow::Result<ExitCode> {
+        // From here on terminal signals are the agent's; others are passed on by `wait`.
+        let signals = wait::block_signals()?;
+        let choice = Probe::run().choose(self.backend)?;
+        match (choice.backend, self.supervisor) {
+            (Backend::Seccomp, None) => supervise::start(&signals),
+            (Backend::Seccomp, Some(report)) => supervise::run(&self, &choice, &signals, report),
+            _ => self.run_under_lsm(&choice, &signals),
+        }
+    }
+
+    /// The daemon is a process of its own: what it leaves in the kernel outlives it.
+    fn run_under_lsm(&self, choice: &Choice, signals: &SigSet) -> anyhow::Result<ExitCode> {
+        let instance = Uuid::now_v7().simple().to_string();
+        let (mut daemon, socket) = start_daemon(&instance, &self.state()?)?;
+        let mut client = connect(&socket)?;
+        match self.launch(&mut client, choice, None)? {
+            Launched::Running(child, session) => {
+                let status = wait::wait(child, signals)?;
+                self.summary(&mut client, session.session);
+                Ok(ExitCode::from(status))
+            }
+            Launched::NotExecuted(status, session) => {
+                self.summary(&mut client, session.session);
+                Ok(ExitCode::from(status))
+            }
+            Launched::Refused(why) => {
+                daemon.wait().context("cannot wait for the daemon")?;
+                bail!("{why}")
+            }
+        }
+    }
+
+    fn state(&self) -> anyhow::Result<PathBuf> {
+        state_or_default(self.state.clone())
+    }
+
+    /// Starts the command, in its session before it executes anything.
+    fn launch(
+        &self,
+        client: &mut Client,
+        choice: &Choice,
+        confined: Option<(Confinement, Laid)>,
+    ) -> anyhow::Result<Launched> {
+        let identity = Identity::of(self.user.as_deref())?;
+        let mut request = self.request(&identity)?;
+        let (confinement, floor) = confined.unzip();
+        request.floor = floor;
+        let mut started = None;
+        let command = identity.prepare(&self.command);
+        let child = spawn_gated(command, identity.credentials, confinement, |pid, listener| {
+            let request = StartSession { pid, listener, ..request };
+            match client.ask(&Request::StartSession(request))? {
+                Response::Started(session) => {
+                    self.announce(&session, choice);
+                    started = Some(session);
+                    Ok(())
+                }
+                Response::Error { error } => Err(std::io::Error::other(Refused(error))),
+                _ => Err(std::io::Error::other("the daemon gave a response of another kind")),
+            }
+        });
+        match (child, started) {
+            (Ok(child), Some(session)) => Ok(Launched::Running(child, session)),
+            (Ok(_), None) => bail!("the command ran without a session; this is an error of authz"),
+            (Err(error), None) => Ok(Launched::Refused(error.to_string())),
+            (Err(error), Some(session)) => {
+                eprintln!("authz: cannot execute {}: {error}", self.command[0].to_string_lossy());
+                let missing = error.kind() == std::io::ErrorKind::NotFound;
+                let status = if missing { NOT_FOUND } else { NOT_EXECUTABLE };
+                Ok(Launched::NotExecuted(status, session))
+            }
+        }
+    }
+
+    fn workspace(&self) -> anyhow::Result<Vec<String>> {
+        let folders = if self.workspace.is_empty() {
+            vec![std::env::current_dir().context("cannot tell the current folder")?]
+        } else {
+            let real = |folder: &PathBuf| {
+                folder.canonicalize().with_context(|| format!("workspace {}", folder.display()))
+            };
+            self.workspace.iter().map(real).collect::<Result<_, _>>()?
+        };
+        Ok(folders.iter().map(|path| path.to_string_lossy().into_owned()).collect())
+    }
+
+    /// What the session is started with, but for what only the child knows.
+    fn request(&self, identity: &Identity) -> anyhow::Result<StartSession> {
+        let name = self.name.clone().unwrap_or_else(|| {
+            let program = Path::new(&self.command[0]).file_name().unwrap_or_default();
+            program.to_string_lossy().into_owned()
+        });
+        Ok(StartSession {
+            name,
+            mode: self.mode,
+            policy: absolute(&self.policy)?,
+            workspace: self.workspace()?,
+            hold_timeout_ms: self.hold_timeout.as_millis() as u64,
+            owner: identity.uid.as_raw(),
+            pid: 0,
+            audit_each: self.audit_each,
+            require: self.require,
+            listener: None,
+            floor: None,
+        })
+    }
+
+    fn announce(&self, session: &Started, choice: &Choice) {
+        if self.json {
+            eprintln!("{}", serde_json::json!({ "started": session, "mode": self.mode, "backend": choice }));
+        } else if !self.quiet {
+            eprintln!(
+                "authz: {} by {choice}, {}; policy {} ({}), session {}",
+                if self.mode == Mode::Enforce { "enforced" } else { "observed, nothing is blocked," },
+                session.enforcement,
+                &session.policy[..12],
+                self.policy.join(" "),
+                session.session,
+            );
+        }
+    }
+
+    fn summary(&self, client: &mut Client, session: Uuid) {
+        match client.ask(&Request::EndSession { session }) {
+            Ok(Response::Summary(stats)) if self.json => {
+                eprintln!("{}", serde_json::json!({ "summary": stats, "session": session }));
+            }
+            Ok(Response::Summary(stats)) if !self.quiet => print_summary(&stats, self.mode, session),
+            Ok(Response::Summary(_)) => {}
+            Ok(Response::Error { error }) => eprintln!("authz: no summary: {error}"),
+            Ok(_) => eprintln!("authz: no summary: the daemon gave a response of another kind"),
+            Err(error) => eprintln!(
+                "authz: the daemon is gone ({error}); what is left of the session stays enforced, and what was not decided before is denied"
+            ),
+        }
+    }
+}
+
+/// What became of starting the command.
+enum Launched {
+    Running(Child, Started),
+    /// It could not be executed; its session is over at once.
+    NotExecuted(u8, Started),
+    /// There is no session.
+    Refused(String),
+}
+
+/// A refusal by the daemon.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct Refused(String);
+
+/// Policy paths as the daemon, in another folder, must see them.
+fn absolute(policy: &[String]) -> anyhow::Result<Vec<String>> {
+    policy
+        .iter()
+        .map(|text| {
+            if text.starts_with("preset:") {
+                return Ok(text.clone());
+            }
+            let path = std::path::absolute(text).with_context(|| format!("policy {text}"))?;
+            Ok(path.to_string_lossy().into_owned())
+        })
+        .collect()
+}
+
+/// Starts the daemon of one session; its control socket.
+fn start_daemon(instance: &str, state: &Path) -> anyhow::Result<(Child, PathBuf)> {
+    let mut daemon = Command::new("/proc/self/exe")
+        .arg0("authz")
+        .args(["daemon", "--embedded", "--instance", instance, "--state"])
+        .arg(state)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .current_dir("/")
+        .spawn()
+        .context("cannot start the daemon")?;
+    let out = daemon.stdout.take().context("the daemon has no output")?;
+    let mut line = String::new();
+    BufReader::new(out).read_line(&mut line).context("cannot read from the daemon")?;
+    let ready: Option<serde_json::Value> = serde_json::from_str(&line).ok();
+    let Some(socket) = ready.as_ref().and_then(|ready| ready["socket"].as_str()) else {
+        let status = daemon.wait().context("cannot wait for the daemon")?;
+        bail!("the daemon did not start ({status}); its reason is above");
+    };
+    Ok((daemon, socket.into()))
+}
+
+fn connect(socket: &Path) -> anyhow::Result<Client> {
+    Client::connect(socket).with_context(|| format!("cannot connect to the daemon at {}", socket.display()))
+}
+
+fn print_summary(stats: &Stats, mode: Mode, session: Uuid) {
+    let would = if mode == Mode::Observe { "would have been " } else { "" };
+    eprintln!(
+        "authz: {} operations, {} {would}denied, {} held ({} decided in the kernel); authz ledger list --session {session}",
+        stats.operations, stats.denied, stats.held, stats.remembered,
+    );
+    for denial in &stats.denials {
+        let times = if denial.count > 1 { format!(" ({} times)", denial.count) } else { String::new() };
+        eprintln!(
+            "  {would}denied{times}: {} {}: {} [{}]",
+            denial.action,
+            super::show::escape(&denial.resource),
+            super::show::escape(&denial.reason),
+            super::show::escape(&denial.rule),
+        );
+    }
+    if stats.failed > 0 || stats.lost > 0 {
+        eprintln!("  {} decided by the fail direction, {} records lost", stats.failed, stats.lost);
+    }
+}
