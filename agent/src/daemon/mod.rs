@@ -140,11 +140,21 @@ pub fn run(options: Options, ready: impl FnOnce(&Path) -> anyhow::Result<()>) ->
     result
 }
 
-/// The policy of a session: what was asked for, with the project's own part and what no session may touch.
-pub fn bundle(policy: &[String], workspace: &[String], run: &Path, state: &Path) -> anyhow::Result<Bundle> {
+/// The policy of a session of the user `owner`: what was asked for, with the project's own part and what no session
+/// may touch.
+pub fn bundle(
+    policy: &[String],
+    workspace: &[String],
+    owner: u32,
+    run: &Path,
+    state: &Path,
+) -> anyhow::Result<Bundle> {
     let sources: Vec<PolicySource> = policy.iter().map(|text| text.parse()).collect::<Result<_, _>>()?;
-    let text = |path: &Path| path.to_string_lossy().into_owned();
-    let protected = vec![text(run), PIN_ROOT.into(), text(state)];
+    let mut protected = Owner::this().protected(owner);
+    protected.extend([run.to_owned(), PIN_ROOT.into(), state.to_owned()]);
+    protected.sort();
+    protected.dedup();
+    let protected = protected.iter().map(|folder| folder.to_string_lossy().into_owned()).collect();
     Ok(Bundle::load(&sources, &Generated { protected, workspace: workspace.to_vec() })?)
 }
 

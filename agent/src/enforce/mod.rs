@@ -2,8 +2,8 @@
 
 pub mod bpf_lsm;
 pub mod btf;
-pub mod kernel;
 pub mod choice;
+pub mod kernel;
 pub mod landlock;
 pub mod level;
 pub mod park;

@@ -93,12 +93,14 @@ impl<'a> Call<'a> {
 
     /// The folder that a path starts from.
     pub fn start(&self, folder: i32, path: &[u8]) -> Result<OwnedFd> {
+        worker::back()?;
         let folder = if path.starts_with(b"/") { libc::AT_FDCWD } else { folder };
         self.target.folder(folder)
     }
 
     /// A resolver for this thread; before [`Call::act`].
     pub fn resolver(&self) -> Result<Resolver<'_>> {
+        worker::back()?;
         let moved = self.session.moved.load(Ordering::Acquire);
         let root = if moved { Some(self.target.root()?) } else { None };
         Ok(Resolver::new(&self.target, root))

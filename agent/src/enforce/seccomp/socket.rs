@@ -69,7 +69,7 @@ fn judged(call: &Call<'_>, to: &Socket, bytes: Vec<u8>, given_for: Use, instead:
             };
             let stat = fstat(&file)?;
             let path = path_of(file.as_fd())?;
-            if call.judge.is_control(&path) {
+            if call.session.is_control(&path) {
                 put_unix_path(&mut raw, &path, &stat);
                 return Err(call.judge.guard(call.session, &raw));
             }
