@@ -68,8 +68,10 @@ class Place:
 
     def __enter__(self):
         self.top = pathlib.Path(tempfile.mkdtemp(prefix="native-"))
-        self.top.chmod(0o755)
+        self.top.chmod(0o711)
         self.tools = self.fresh("tools")
+        self.home = self.fresh("home")
+        self.home.chmod(0o777)
         if not BARE:
             shutil.copy(shutil.which("authz"), self.tools / "authz")
         return self

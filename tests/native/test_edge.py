@@ -56,8 +56,8 @@ class Edge:
     def argv(self, argv, *options):
         return self.identity.bound(argv, self.rules, *options, authz=self.authz)
 
-    def run(self, argv, *options, timeout=120):
-        return harness.finish(self.argv(argv, *options), timeout, None, str(self.top))
+    def run(self, argv, *options, timeout=30):
+        return harness.finish(self.argv(argv, *options), timeout, {"HOME": self.place.home}, str(self.top))
 
     def bare(self, argv):
         return harness.finish(self.identity.bare(argv), 120, None, str(self.top))
@@ -138,7 +138,8 @@ def waiting(edge, program):
           done.stdout.split() == ["EACCES", "1"] and time.monotonic() - start > 2.5, done)
     done = edge.run(["sh", "-c", f"{program} open {held} & {program} open {edge.top}/free/file; wait"], "--hold-timeout", "2s")
     check(edge.name("another process goes on meanwhile"), done.stdout.split() == ["ok", "EACCES"], done)
-    agent = subprocess.Popen(edge.argv([program, "open", held], "--hold-timeout", "60s"))
+    agent = subprocess.Popen(edge.argv([program, "open", held], "--hold-timeout", "60s"),
+                             env=harness.environment({"HOME": edge.place.home}))
     time.sleep(2)
     start = time.monotonic()
     for pid in descendants(agent.pid):
@@ -183,7 +184,7 @@ def killed(edge, program):
     script = script.format(top=edge.top, program=program)
     marks = f"{program} open {edge.top}/held/file > {edge.top}/free/late & " if not BARE else ""
     agent = subprocess.Popen(edge.argv(["sh", "-c", marks + script], "--hold-timeout", "60s"), stdin=subprocess.PIPE,
-                             stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+                             stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=harness.environment({"HOME": edge.place.home}))
     check(edge.name("killed: it starts"), agent.stdout.readline() == "ready\n")
     time.sleep(1)
     everyone = descendants(agent.pid)

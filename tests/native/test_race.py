@@ -127,7 +127,7 @@ def race(argv, program, swapped, top):
     """Runs it, with another process outside of the session that swaps the names, if it says so."""
     other = subprocess.Popen([program, "swap", *pair(top, swapped)]) if swapped else None
     try:
-        return harness.finish(argv, 900, {"RACE_ASIDE": f"{top}/aside/x"}, None)
+        return harness.finish(argv, 900, {"RACE_ASIDE": f"{top}/aside/x", "HOME": top.parent / "home"}, None)
     finally:
         if other:
             other.kill()
