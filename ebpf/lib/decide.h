@@ -9,6 +9,7 @@ static __always_inline int send(struct authz_task *task, struct call *call)
 	__u32 len = (e->path_len & (AUTHZ_PATH_MAX - 1)) + (e->other_len & (AUTHZ_PATH_MAX - 1));
 
 	describe_task(e, task);
+	identify_inode(call);
 	e->observe = observing(task);
 	len += AUTHZ_EVENT_HEADER;
 	barrier_var(len);	/* 6.1 loses the bound of what the compiler computes twice */
@@ -32,6 +33,26 @@ static __noinline int fail(struct authz_task *task, struct call *call, __u32 cau
 		call->event.ticket = 0;
 		send(task, call);
 	}
+	return fail_direction(task, cause);
+}
+
+/* The same before there is a call or an object: the record says the action and nothing more. */
+static __noinline int fail_without_call(struct authz_task *task, __u32 action, __u32 cause)
+{
+	__u64 header[AUTHZ_EVENT_HEADER / 8] = {};
+	struct authz_event *e = (struct authz_event *)header;
+
+	if (!task)
+		return -EACCES;
+	e->kind = AUTHZ_KIND_FAILED;
+	e->action = action;
+	e->object = AUTHZ_OBJ_BROKEN;
+	e->cause = cause;
+	e->session = task->session;
+	e->observe = observing(task);
+	describe_task(e, task);
+	if (bpf_ringbuf_output(&events, header, sizeof(header), 0))
+		count(AUTHZ_CAUSE_RING);
 	return fail_direction(task, cause);
 }
 
@@ -115,6 +136,7 @@ static __noinline int ask(struct authz_task *task, struct call *call)
 		send(task, call);
 		return fail(task, call, AUTHZ_CAUSE_UNHOLDABLE);
 	}
+	identify_inode(call);
 	digest(call, &d);
 	identity = call_identity();
 	slot = find_slot(call, &d, now);
@@ -191,6 +213,7 @@ static __noinline int answered_by_table(struct call *call)
 
 	if (!call)
 		return 0;
+	identify_inode(call);
 	digest(call, &d);
 	slot = find_slot(call, &d, bpf_ktime_get_ns());
 	if (!slot || slot->state != SLOT_ASKED)

@@ -7,6 +7,8 @@ static __always_inline __u32 min_u32(__u32 a, __u32 b)
 	return a < b ? a : b;
 }
 
+#define SYS_IO_URING_ENTER 426
+
 /* Number of the current system call. */
 static __always_inline __u32 syscall_number(void)
 {
@@ -18,6 +20,19 @@ static __always_inline __u32 syscall_number(void)
 static __always_inline bool_t compat_call(void)
 {
 	return !!(BPF_CORE_READ(bpf_get_current_task_btf(), thread_info.status) & TS_COMPAT);
+}
+
+/*
+ * The kernel works under other credentials than the task's own when overlayfs acts on its layers, which was
+ * decided as what was asked of it. io_uring does so too, for what the task asked: that is decided.
+ */
+static __always_inline bool_t kernels_own_work(void)
+{
+	struct task_struct *current = bpf_get_current_task_btf();
+
+	if (BPF_CORE_READ(current, cred) == BPF_CORE_READ(current, real_cred) || (current->flags & PF_IO_WORKER))
+		return 0;
+	return syscall_number() != SYS_IO_URING_ENTER || compat_call();
 }
 
 /* The call of the current task, with a fresh event; NULL: no memory. */
@@ -35,6 +50,7 @@ static __always_inline struct call *begin(struct authz_task *task, __u8 action)
 	e->session = task->session;
 	call->no_hold = 0;
 	call->stage = 0;
+	call->inode = NULL;
 	return call;
 }
 
@@ -59,16 +75,37 @@ static __always_inline void describe_task(struct authz_event *e, struct authz_ta
 		count(AUTHZ_CAUSE_READ);
 }
 
-static __always_inline void describe_inode(struct authz_event *e, struct inode *inode)
+/* What the table is asked by: what kind of inode, and whether it has other names or none. */
+static __always_inline void describe_inode(struct call *call, struct inode *inode)
 {
+	struct authz_event *e = &call->event;
 	__u32 type;
 
+	call->inode = inode;
 	if (!inode) {
 		e->flags |= AUTHZ_EVENT_NEGATIVE;
 		return;
 	}
 	e->mode = BPF_CORE_READ(inode, i_mode);
 	e->nlink = BPF_CORE_READ(inode, i_nlink);
+	type = e->mode & S_IFMT;
+	if (type == S_IFDIR)
+		e->flags |= AUTHZ_EVENT_DIRECTORY;
+	if (type == S_IFREG && e->nlink > 1)
+		e->flags |= AUTHZ_EVENT_MULTILINK;
+	if (e->nlink == 0)
+		e->flags |= AUTHZ_EVENT_UNLINKED;
+}
+
+/* The rest of it, needed only by a question and a record: each field is a helper call. */
+static __always_inline void identify_inode(struct call *call)
+{
+	struct authz_event *e = &call->event;
+	struct inode *inode = call->inode;
+
+	if (!inode)
+		return;
+	call->inode = NULL;
 	e->ino = BPF_CORE_READ(inode, i_ino);
 	e->size = BPF_CORE_READ(inode, i_size);
 	e->dev = BPF_CORE_READ(inode, i_sb, s_dev);
@@ -86,13 +123,6 @@ static __always_inline void describe_inode(struct authz_event *e, struct inode *
 		e->ctime_sec = BPF_CORE_READ(inode, i_ctime.tv_sec);
 		e->ctime_nsec = BPF_CORE_READ(inode, i_ctime.tv_nsec);
 	}
-	type = e->mode & S_IFMT;
-	if (type == S_IFDIR)
-		e->flags |= AUTHZ_EVENT_DIRECTORY;
-	if (type == S_IFREG && e->nlink > 1)
-		e->flags |= AUTHZ_EVENT_MULTILINK;
-	if (e->nlink == 0)
-		e->flags |= AUTHZ_EVENT_UNLINKED;
 }
 
 /* Appends the walked path (from `pos`) to the event's data; false: it could not be read. */
@@ -144,7 +174,7 @@ static __noinline int put_object(struct call *call, struct vfsmount *mnt, struct
 	struct authz_event *e = &call->event;
 	__u32 object = AUTHZ_OBJ_BROKEN, kind, pos;
 
-	describe_inode(e, BPF_CORE_READ(dentry, d_inode));
+	describe_inode(call, BPF_CORE_READ(dentry, d_inode));
 	if (!BPF_CORE_READ(dentry, d_hash.pprev) && !(e->flags & AUTHZ_EVENT_NEGATIVE))
 		e->flags |= AUTHZ_EVENT_UNLINKED;
 	kind = mount_kind(mnt);

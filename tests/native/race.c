@@ -128,7 +128,7 @@ static void try_change(int try)
 		if (!result) {
 			struct stat st;
 
-			if (stat(aside, &st) || (st.st_dev == secret.st_dev && st.st_ino == secret.st_ino))
+			if (lstat(aside, &st) || (st.st_dev == secret.st_dev && st.st_ino == secret.st_ino))
 				forbidden++;
 			unlink(aside);
 		}

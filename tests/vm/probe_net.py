@@ -2,6 +2,7 @@
 
 import ctypes
 import os
+import select
 import socket
 import struct
 
@@ -40,9 +41,10 @@ def nonblocking(family, host, port, text):
         try:
             client.connect(target(family, host, port))
         except BlockingIOError:
-            pass
+            select.select([], [client], [], 20)
+            if error := client.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
+                raise OSError(error, os.strerror(error))
         client.settimeout(20)
-        client.connect(target(family, host, port))
         client.sendall(text.encode())
         return answered(client)
 

@@ -59,8 +59,8 @@ pub fn run() -> Result<()> {
     python()
 }
 
-/// The interpreter of the virtual environment.
-pub fn python_program() -> PathBuf {
+/// The interpreter of the virtual environment; `agent/tests/rego_cross_check.rs` knows the place too.
+fn python_program() -> PathBuf {
     project::target().join("venv/bin/python")
 }
 

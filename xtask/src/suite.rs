@@ -81,6 +81,47 @@ impl<W: Write> Write for Tee<W> {
     }
 }
 
+/// Passes on whole lines, each after a mark: of several machines at once it is told which one speaks.
+pub struct Marked<W: Write> {
+    to: W,
+    mark: String,
+    line: Vec<u8>,
+}
+
+impl<W: Write> Marked<W> {
+    /// Lines to `to`, as `mark| LINE`; as they are for an empty mark.
+    pub fn new(to: W, mark: &str) -> Self {
+        let mark = if mark.is_empty() { String::new() } else { format!("{mark}| ") };
+        Marked { to, mark, line: Vec::new() }
+    }
+}
+
+impl<W: Write> Write for Marked<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        for part in bytes.split_inclusive(|byte| *byte == b'\n') {
+            self.line.extend(part);
+            if part.ends_with(b"\n") {
+                // In one piece, so that no other line comes between.
+                self.to.write_all(&[self.mark.as_bytes(), &self.line].concat())?;
+                self.line.clear();
+            }
+        }
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.to.flush()
+    }
+}
+
+impl<W: Write> Drop for Marked<W> {
+    fn drop(&mut self) {
+        if !self.line.is_empty() {
+            self.write_all(b"\n").ok();
+        }
+    }
+}
+
 /// A machine for the executable `suite` (relative to the project's folder) on `kernel`.
 ///
 /// It gets `AUTHZ_KERNEL`, the kernel's name, and `AUTHZ_RESULTS`, a folder that outlives the machine.
@@ -101,7 +142,20 @@ pub fn request(suite: &str, args: &[String], kernel: &str, authz: PathBuf) -> Re
 
 #[cfg(test)]
 mod tests {
-    use super::Count;
+    use std::io::Write;
+
+    use super::{Count, Marked};
+
+    #[test]
+    fn lines_are_marked_whole() {
+        let mut out = Vec::new();
+        let mut marked = Marked::new(&mut out, "6.1");
+        for part in ["ok a", "\nok", " b\n\nlast"] {
+            marked.write_all(part.as_bytes()).expect("written");
+        }
+        drop(marked);
+        assert_eq!(String::from_utf8(out).expect("text"), "6.1| ok a\n6.1| ok b\n6.1| \n6.1| last\n");
+    }
 
     #[test]
     fn only_a_suite_that_passed_something_and_says_so_passes() {

@@ -1,11 +1,15 @@
 //! `cargo xtask test`: every check of the project, and one closing line.
 use std::io::{BufRead, BufReader, Write};
+use std::num::NonZero;
+use std::path::Path;
 use std::process::Stdio;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
-use crate::suite::{self, Count, Tee};
+use crate::suite::{self, Count, Marked, Tee};
 use crate::{codegen, kernels, program, setup, vm};
 
 /// How long a suite may take in one machine.
@@ -41,25 +45,43 @@ pub fn run(only: &[String], kernels: &[String]) -> Result<bool> {
     Ok(report.close())
 }
 
+/// Each kernel in a machine of its own, as many at once as there are processors: an emulated one keeps one busy.
 fn machines(report: &mut Report, names: &[String]) -> Result<()> {
     let names: Vec<String> = if names.is_empty() {
         kernels::entries()?.into_iter().map(|entry| entry.name).collect()
     } else {
         names.to_vec()
     };
-    for name in names {
-        report.step(&format!("vm on kernel {name}"), || {
-            let mut request = suite::request("tests/vm/run", &[], &name, vm::build_authz()?)?;
-            request.timeout = SUITE_LIMIT;
-            let mut out = Tee::new(std::io::stdout());
-            let status = vm::run(&request, &mut out, &mut std::io::stderr())?;
-            match Count::judge(status, &String::from_utf8_lossy(&out.kept)) {
-                Ok(count) => Ok(count),
-                Err((count, why)) => Err(Failed { count, why }.into()),
-            }
-        });
+    let authz = vm::build_authz()?;
+    let workers = std::thread::available_parallelism().map_or(1, NonZero::get).min(names.len());
+    let (next, done) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
+    std::thread::scope(|scope| {
+        for _ in 0..workers {
+            scope.spawn(|| {
+                while let Some(name) = names.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    let start = Instant::now();
+                    let result = machine(name, &authz, if workers > 1 { name } else { "" });
+                    done.lock().unwrap_or_else(PoisonError::into_inner).push((name, result, start.elapsed()));
+                }
+            });
+        }
+    });
+    let mut done = done.into_inner().unwrap_or_else(PoisonError::into_inner);
+    done.sort_by_key(|(name, ..)| names.iter().position(|other| other == *name));
+    for (name, result, took) in done {
+        report.add(&format!("vm on kernel {name}"), result, took);
     }
     Ok(())
+}
+
+fn machine(kernel: &str, authz: &Path, mark: &str) -> Result<Count> {
+    eprintln!("xtask: vm on kernel {kernel}");
+    let mut request = suite::request("tests/vm/run", &[], kernel, authz.to_path_buf())?;
+    request.timeout = SUITE_LIMIT;
+    let mut out = Tee::new(Marked::new(std::io::stdout(), mark));
+    let status = vm::run(&request, &mut out, &mut Marked::new(std::io::stderr(), mark))?;
+    Count::judge(status, &String::from_utf8_lossy(&out.kept))
+        .map_err(|(count, why)| Failed { count, why }.into())
 }
 
 /// A step that counted, and failed.
@@ -82,7 +104,11 @@ impl Report {
         eprintln!("xtask: {name}");
         let start = Instant::now();
         let result = run();
-        let seconds = start.elapsed().as_secs();
+        self.add(name, result, start.elapsed());
+    }
+
+    fn add(&mut self, name: &str, result: Result<Count>, took: Duration) {
+        let seconds = took.as_secs();
         let (mut count, verdict) = match result {
             Ok(count) => (count, "ok".to_owned()),
             Err(error) => {

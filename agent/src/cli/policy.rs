@@ -23,7 +23,7 @@ pub enum PolicyCommand {
         after_help = "Examples:\n  authz policy check ./policy\n  authz policy check preset:coding-agent --json"
     )]
     Check(CheckArgs),
-    /// Run the rules named test_* of the files named *_test.rego.
+    /// Run the rules named test_*, in whatever file, as `opa test` does; files named *_test.rego serve this alone.
     #[command(
         after_help = "Examples:\n  authz policy test ./policy\n  authz policy test preset:prod-readonly --verbose"
     )]
@@ -185,7 +185,7 @@ fn errors(error: &PolicyError) -> Vec<Value> {
 fn test(args: &TestArgs) -> Result<ExitCode> {
     let results = testing::run(&args.policy.load()?)?;
     if results.is_empty() {
-        bail!("there is no rule test_* in a file *_test.rego; write one");
+        bail!("there is no rule test_*; write one, best in a file *_test.rego");
     }
     let failed = results.iter().any(|result| matches!(result.outcome, Outcome::Fail | Outcome::Error(_)));
     if args.json {

@@ -130,12 +130,17 @@ pub fn run(options: Options, ready: impl FnOnce(&Path) -> anyhow::Result<()>) ->
     serve_control(&socket, mailbox)?;
     ready(&socket)?;
     let result = daemon.serve();
-    // Whatever ended the loop: no folder is left that looks alive.
-    for path in [socket, folder.join("lock")] {
-        if let Err(error) = std::fs::remove_file(&path) {
+    // Whatever ended the loop: no folder is left that looks alive, and from now on nobody can ask.
+    let remove = |path: &Path| {
+        if let Err(error) = std::fs::remove_file(path) {
             tracing::debug!(%error, path = %path.display(), "cannot remove");
         }
+    };
+    remove(&socket);
+    if result.is_ok() {
+        daemon.detach();
     }
+    remove(&folder.join("lock"));
     std::fs::remove_dir(&folder).ok();
     result
 }
@@ -150,8 +155,14 @@ pub fn bundle(
     state: &Path,
 ) -> anyhow::Result<Bundle> {
     let sources: Vec<PolicySource> = policy.iter().map(|text| text.parse()).collect::<Result<_, _>>()?;
+    let files = sources.iter().filter_map(|source| match source {
+        PolicySource::Path(path) => path.canonicalize().ok(),
+        PolicySource::Preset(_) => None,
+    });
     let mut protected = Owner::this().protected(owner);
     protected.extend([run.to_owned(), PIN_ROOT.into(), state.to_owned()]);
+    // The program, and the policies' own files, too: the next session would take them as they are then.
+    protected.extend(std::env::current_exe().into_iter().chain(files));
     protected.sort();
     protected.dedup();
     let protected = protected.iter().map(|folder| folder.to_string_lossy().into_owned()).collect();
@@ -200,12 +211,22 @@ impl Daemon {
                 self.chores();
             }
             if self.options.embedded && self.served && self.pipeline.sessions.iter().next().is_none() {
-                self.point.close()?;
                 return Ok(());
             }
             if !more {
                 self.sleep()?;
             }
+        }
+    }
+
+    /// Takes the enforcement point down, which for LSM programs takes the kernel some 100 ms each. Who reads the
+    /// command's standard error to its end does not wait for that; what cannot be removed, the next start removes.
+    fn detach(&mut self) {
+        if let Ok(null) = std::fs::File::options().write(true).open("/dev/null") {
+            nix::unistd::dup2_stderr(null).ok();
+        }
+        if let Err(error) = self.point.close() {
+            tracing::warn!(%error, "the enforcement point could not be taken down");
         }
     }
 
@@ -253,13 +274,17 @@ impl Daemon {
     fn chores(&mut self) {
         self.point.sweep();
         self.collect_hits();
-        let lost = self.point.lost();
-        if lost > 0 {
-            self.pipeline.lost(lost);
-        }
+        self.record_gaps();
         if !self.ending.is_empty() {
             self.end_sessions();
         }
+    }
+
+    /// Records what left no event; how many operations that were.
+    fn record_gaps(&mut self) -> u64 {
+        let gaps = self.point.unrecorded();
+        gaps.iter().for_each(|(cause, count)| self.pipeline.unrecorded(cause, *count));
+        gaps.iter().map(|(_, count)| count).sum()
     }
 
     fn collect_hits(&mut self) {

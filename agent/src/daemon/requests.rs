@@ -147,13 +147,10 @@ impl Daemon {
         let index = self.find(peer, id)?;
         while self.pipeline.turn(&mut *self.point, TURN) {}
         self.collect_hits();
-        let lost = self.point.lost();
+        let lost = self.record_gaps();
         let session = self.pipeline.sessions.get_mut(index).context("the session is over")?;
         session.stats.lost += lost;
         let stats = session.stats.clone();
-        if lost > 0 {
-            self.pipeline.lost(lost);
-        }
         self.ending.push(index);
         self.end_sessions();
         Ok(Response::Summary(stats))

@@ -1,4 +1,5 @@
-//! Runs the tests of a policy: rules named `test_*` in files named `*_test.rego`, as OPA does.
+//! Runs the tests of a policy: rules named `test_*` in any of its files, as `opa test` does. Files named
+//! `*_test.rego` are loaded for this alone.
 
 use std::time::{Duration, Instant};
 
@@ -52,7 +53,11 @@ pub fn run(bundle: &Bundle) -> Result<Vec<TestResult>, PolicyError> {
             continue;
         }
         let name = format!("data.{package}.{rule}");
-        if results.iter().any(|known| known.name == name) {
+        // Rego joins them into one rule, which the weaker body makes true; OPA runs each.
+        if let Some(known) = results.iter_mut().find(|known| known.name == name) {
+            let second = location(node.span());
+            known.outcome =
+                Outcome::Error(format!("defined again at {second}; give each test a name of its own"));
             continue;
         }
         let start = Instant::now();
@@ -74,6 +79,22 @@ fn outcome(engine: &mut regorus::Engine, name: &str) -> Outcome {
 mod tests {
     use super::*;
     use crate::policy::bundle::{Generated, PolicySource};
+
+    #[test]
+    fn tests_are_found_in_any_file_and_a_name_counts_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
+        write("rules.rego", "package authz\n\ntest_beside_the_rules if true\n");
+        write("rules_test.rego", "package authz\n\ntest_twice if false\n\ntest_twice if true\n");
+        let source = PolicySource::Path(folder.path().to_owned());
+        let results = run(&Bundle::load(&[source], &Generated::default()).unwrap()).unwrap();
+        let [beside, twice] = &results[..] else { panic!("{results:?}") };
+        assert_eq!((&*beside.name, &beside.outcome), ("data.authz.test_beside_the_rules", &Outcome::Pass));
+        assert!(
+            matches!(&twice.outcome, Outcome::Error(why) if why.contains("rules_test.rego:5")),
+            "{twice:?}"
+        );
+    }
 
     #[test]
     fn the_tests_of_the_presets_pass() {

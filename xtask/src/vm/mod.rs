@@ -30,6 +30,8 @@ pub enum Accel {
     /// QEMU itself: slow, the same everywhere
     #[default]
     Tcg,
+    /// QEMU itself, with a clock that counts instructions, 1 ns each: slower, and measures alike on a busy host
+    Icount,
     /// The processor; not all that offer /dev/kvm can boot these kernels with it
     Kvm,
 }
@@ -37,7 +39,7 @@ pub enum Accel {
 impl Accel {
     fn option(self) -> &'static str {
         match self {
-            Accel::Tcg => "tcg,thread=single",
+            Accel::Tcg | Accel::Icount => "tcg,thread=single",
             Accel::Kvm => "kvm",
         }
     }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 
-use super::{Failure, Request, guest};
+use super::{Accel, Failure, Request, guest};
 use crate::project;
 
 /// Emulated on a busy machine, the slowest kernel boots in a fifth of this.
@@ -132,6 +132,10 @@ fn command(request: &Request, dir: &Path) -> Result<Command> {
         "-m",
         &request.memory.to_string(),
     ]);
+    if request.accel == Accel::Icount {
+        // `sleep=off`: an idle machine's clock jumps to the next timer.
+        qemu.args(["-icount", "shift=0,sleep=off"]);
+    }
     qemu.arg("-kernel").arg(request.kernel.image()).arg("-initrd").arg(dir.join("initramfs"));
     qemu.args(["-append", format!("{COMMAND_LINE} {}", request.append).trim()]);
     qemu.args([

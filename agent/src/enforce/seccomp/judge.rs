@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use nix::errno::Errno;
 use nix::sys::eventfd::EventFd;
 
+use super::blocked::Blocked;
 use super::table::Table;
 use crate::abi::raw::*;
 use crate::clock::monotonic_ns;
@@ -83,6 +84,8 @@ struct Waiting {
 pub struct Judge {
     /// What is remembered.
     pub table: Table,
+    /// What blocks.
+    pub blocked: Arc<Blocked>,
     /// Live sessions by index.
     pub sessions: RwLock<HashMap<u32, Arc<Known>>>,
     events: Mutex<Sender<Event>>,
@@ -94,8 +97,9 @@ pub struct Judge {
 
 impl Judge {
     /// Events go to `events`, after which `wake` is readable.
-    pub fn new(events: Sender<Event>, wake: Arc<EventFd>) -> Self {
+    pub fn new(events: Sender<Event>, wake: Arc<EventFd>, blocked: Arc<Blocked>) -> Self {
         Self {
+            blocked,
             table: Table::default(),
             sessions: RwLock::default(),
             events: Mutex::new(events),

@@ -9,6 +9,7 @@
 
 mod address;
 mod attributes;
+mod blocked;
 mod call;
 pub mod calls;
 mod exec;
@@ -46,6 +47,7 @@ use crate::pipeline::{Answer, EventSource, Remembered, VerdictSink};
 use crate::session::Session;
 use crate::sys::peer::Peer;
 use crate::sys::seccomp::Listener;
+use blocked::Blocked;
 use judge::{Judge, Known};
 use worker::Workers;
 
@@ -66,8 +68,10 @@ impl Supervisor {
         let wake = EventFd::from_value_and_flags(0, flags)
             .map_err(|error| Error::Io { what: "eventfd", source: error.into() })?;
         let wake = Arc::new(wake);
+        let blocked =
+            Blocked::start().map_err(|source| Error::Io { what: "cannot start a thread", source })?;
         let (sender, events) = channel();
-        let judge = Arc::new(Judge::new(sender, wake.clone()));
+        let judge = Arc::new(Judge::new(sender, wake.clone(), blocked));
         Ok(Self { judge, events, wake, enforcement, run: run.to_owned() })
     }
 
@@ -162,8 +166,8 @@ impl EnforcementPoint for Supervisor {
     fn sweep(&mut self) {}
 
     /// The channel has no bound that could be met.
-    fn lost(&mut self) -> u64 {
-        0
+    fn unrecorded(&mut self) -> Vec<(&'static str, u64)> {
+        Vec::new()
     }
 
     fn close(&mut self) -> Result<(), Error> {
