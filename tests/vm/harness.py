@@ -1,11 +1,17 @@
 """What the modules tests/vm/test_*.py share. Each has a function `run()`; tests/vm/run calls it as root in the machine."""
 
+import importlib
 import os
 import shutil
 import subprocess
 import tempfile
+import time
+import traceback
 
 AUTHZ = shutil.which("authz") or "authz"
+
+# Options of every `authz exec`, and the command that it is started by, as another user.
+options, before = [], []
 
 passed = failed = skipped = 0
 
@@ -37,13 +43,16 @@ def policy_file(policy):
     text = policy if "package authz" in policy else f"package authz\n\n{policy}"
     with tempfile.NamedTemporaryFile("w", prefix="policy-", suffix=".rego", delete=False) as file:
         file.write(text)
+    os.chmod(file.name, 0o644)
     return file.name
 
 
 def authz_argv(policy, argv, **flags):
     """The command line; `flags` become options: user="nobody", hold_timeout="5s", quiet=True."""
     policies = [policy] if isinstance(policy, str) else policy
-    line = [AUTHZ, "exec"]
+    line = [*before, AUTHZ, "exec", *options]
+    if before:
+        flags.pop("user", None)
     for one in policies:
         line += ["--policy", policy_file(one)]
     for name, value in flags.items():
@@ -89,3 +98,24 @@ def finish(argv, timeout, env, cwd, close_fds=True):
         def text(output):
             return (output or b"").decode(errors="replace") if not isinstance(output, str) else output
         return subprocess.CompletedProcess(argv, 124, text(late.stdout), text(late.stderr) + "\ntimed out")
+
+
+def main(folder, wanted):
+    """Runs the modules test_*.py of `folder`, all or those wanted, and closes with one line of counts; the exit status."""
+    names = every = sorted(file.stem for file in folder.glob("test_*.py"))
+    if wanted := [name if name.startswith("test_") else f"test_{name}" for name in wanted]:
+        for name in set(wanted) - set(every):
+            check(name, False, "there is no such module")
+        names = [name for name in every if name in wanted]
+    for name in names:
+        start = time.monotonic()
+        before = passed + failed + skipped
+        try:
+            importlib.import_module(name).run()
+        except Exception:
+            check(f"{name} runs to its end", False, traceback.format_exc())
+        if before == passed + failed + skipped:
+            check(f"{name} checks something", False, "it checked nothing")
+        print(f"# {name}: {time.monotonic() - start:.0f} s", flush=True)
+    print(f"{passed} passed, {failed} failed, {skipped} skipped", flush=True)
+    return 0 if passed and not failed else 1

@@ -14,20 +14,18 @@ import probe_file
 NOBODY = 65534
 # Where production folders are: the overlay of the root itself, and what is mounted at the others.
 PLACES = {"overlay": "", "tmpfs": "/vol/tmpfs", "ext4": "/vol/ext4", "user": "/vol/user"}
+IMAGE = "/vol/ext4.image"
+MOUNTS = {"tmpfs": "mount -t tmpfs none /vol/tmpfs", "ext4": f"mkfs.ext4 -q {IMAGE} && mount -o loop {IMAGE} /vol/ext4"}
 
 
 def prepare_volumes():
     """Mounts the volumes; the names of those that are there."""
     for folder in PLACES.values():
         os.makedirs(folder or "/", exist_ok=True)
-    image = "/vol/ext4.image"
-    with open(image, "wb") as file:
+    with open(IMAGE, "wb") as file:
         file.truncate(32 << 20)
     made = {"overlay", "user"}
-    for name, command in {
-        "tmpfs": "mount -t tmpfs none /vol/tmpfs",
-        "ext4": f"mkfs.ext4 -q {image} && mount -o loop {image} /vol/ext4",
-    }.items():
+    for name, command in MOUNTS.items():
         done = subprocess.run(["/bin/sh", "-c", command], capture_output=True, text=True)
         if harness.check(f"file: {name} can be mounted", done.returncode == 0, done.stderr):
             made.add(name)
@@ -113,14 +111,15 @@ def session(places, table, policy, **options):
         harness.check(f"file: {place}, nothing in production changed", not changed, changed[:9])
 
 
-def run():
+def run(root=True):
     places = prepare_volumes()
     preset, table = cases.load("file")
     inventory = "/vol/inventory.json"
     with open(inventory, "w") as file:
         json.dump({"authz": {"production": [f"{base}/prod" for base in places.values()]}}, file)
     policy = [preset, inventory]
-    session({name: base for name, base in places.items() if name != "user"}, table, policy)
+    if root:
+        session({name: base for name, base in places.items() if name != "user"}, table, policy)
     # What only root may do says nothing about a user.
     root_only = {"handle", "mknod", "write_capable"}
     few = [case for case in table if case["op"] not in root_only and not case.get("once")]

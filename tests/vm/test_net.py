@@ -50,6 +50,8 @@ def serve(family, kind, address):
     if family != socket.AF_UNIX and kind == socket.SOCK_STREAM:
         server.setsockopt(socket.IPPROTO_TCP, socket.TCP_FASTOPEN, 16)
     server.bind(address)
+    if family == socket.AF_UNIX and address[0] != "\0":
+        os.chmod(address, 0o777)
     body = stream if kind == socket.SOCK_STREAM else datagram
     threading.Thread(target=body, args=[server], daemon=True).start()
 

@@ -1,0 +1,235 @@
+/*
+ * edge WHAT ...: programs that are unlike others. Each prints one line for each thing it did: `ok` or the errno's name.
+ *
+ *   open FILE...            opens each
+ *   threads COUNT FILE      COUNT threads open it 2,000 times each
+ *   chain DEPTH FILE...     each process has one child; the last one opens
+ *   storm COUNT FILE        COUNT processes at once
+ *   spawn PROGRAM           by posix_spawn and by vfork
+ *   chroot FOLDER FILE...   opens after chroot
+ *   filter FILE...          opens under a seccomp filter of its own, which also refuses getppid
+ *   undumpable FILE...      opens when others of the same user may not look at it
+ *   listener                a seccomp filter with a listener of its own
+ *   sizes                   how many arguments and variables, and their bytes
+ *   big COUNT BYTES ENV PROGRAM  executes PROGRAM sizes with COUNT arguments of BYTES and ENV variables
+ *   alarm FILE MS           opens, while a signal arrives after MS that does not restart calls: errno, signals seen
+ */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
+#include <pthread.h>
+#include <signal.h>
+#include <spawn.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <sys/time.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+extern char **environ;
+
+static const char *opened(const char *file)
+{
+	int fd = open(file, O_RDONLY);
+
+	if (fd < 0)
+		return strerrorname_np(errno);
+	close(fd);
+	return "ok";
+}
+
+static int each(char **file)
+{
+	for (; *file; file++)
+		puts(opened(*file));
+	return 0;
+}
+
+static void *opens(void *file)
+{
+	long failed = 0;
+
+	for (int i = 0; i < 2000; i++)
+		failed += strcmp(opened(file), "ok") != 0;
+	return (void *)failed;
+}
+
+static int threads(int count, char *file)
+{
+	pthread_t thread[64];
+	long failed = 0;
+
+	for (int i = 0; i < count; i++)
+		pthread_create(&thread[i], NULL, opens, file);
+	for (int i = 0; i < count; i++) {
+		void *one;
+
+		pthread_join(thread[i], &one);
+		failed += (long)one;
+	}
+	printf("%ld failed\n", failed);
+	return 0;
+}
+
+static int chain(int depth, char **file)
+{
+	int status;
+
+	if (!depth)
+		return each(file);
+	fflush(stdout);
+	pid_t child = fork();
+	if (!child)
+		exit(chain(depth - 1, file));
+	return child < 0 || waitpid(child, &status, 0) < 0 || status;
+}
+
+static int storm(int count, char *file)
+{
+	int failed = 0, status;
+
+	for (int i = 0; i < count; i++) {
+		pid_t child = fork();
+
+		if (!child)
+			_exit(strcmp(opened(file), "ok") != 0);
+		failed += child < 0;
+	}
+	while (wait(&status) > 0)
+		failed += status != 0;
+	printf("%d failed\n", failed);
+	return 0;
+}
+
+static int spawn(char *program)
+{
+	char *argv[] = { program, NULL };
+	int status, error;
+	pid_t child;
+
+	error = posix_spawn(&child, program, NULL, NULL, argv, environ);
+	if (!error)
+		waitpid(child, &status, 0);
+	puts(error ? strerrorname_np(error) : status ? "failed" : "ok");
+	fflush(stdout);
+	child = vfork();
+	if (!child) {
+		execve(program, argv, environ);
+		_exit(errno);
+	}
+	waitpid(child, &status, 0);
+	puts(WEXITSTATUS(status) ? strerrorname_np(WEXITSTATUS(status)) : "ok");
+	return 0;
+}
+
+/* Refuses getppid, or asks a listener about it. */
+static long filter(unsigned flags, unsigned action)
+{
+	struct sock_filter code[] = {
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_getppid, 0, 1),
+		BPF_STMT(BPF_RET | BPF_K, action),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+	};
+	struct sock_fprog program = { sizeof(code) / sizeof(*code), code };
+
+	prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+	return syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, flags, &program);
+}
+
+static int sizes(char **argv)
+{
+	size_t bytes = 0, variables = 0, count = 0;
+
+	for (; *argv; argv++, count++)
+		bytes += strlen(*argv);
+	for (char **one = environ; *one; one++, variables++)
+		bytes += strlen(*one);
+	printf("%zu arguments, %zu variables, %zu bytes\n", count, variables, bytes);
+	return 0;
+}
+
+static int big(int count, int size, int variables, char *program)
+{
+	char **argv = calloc(count + 3, sizeof(*argv)), **env = calloc(variables + 1, sizeof(*env));
+
+	argv[0] = program;
+	argv[1] = "sizes";
+	for (int i = 0; i < count; i++) {
+		argv[i + 2] = calloc(1, size + 1);
+		memset(argv[i + 2], 'x', size);
+	}
+	for (int i = 0; i < variables; i++)
+		if (asprintf(&env[i], "%x=", i) < 0)
+			return 3;
+	execve(program, argv, env);
+	puts(strerrorname_np(errno));
+	return 0;
+}
+
+static volatile int signals;
+
+static void seen(int number)
+{
+	(void)number;
+	signals++;
+}
+
+static int alarmed(char *file, int ms)
+{
+	struct sigaction action = { .sa_handler = seen };
+	struct itimerval after = { { 0, 0 }, { ms / 1000, ms % 1000 * 1000 } };
+	const char *result;
+
+	sigaction(SIGALRM, &action, NULL);
+	setitimer(ITIMER_REAL, &after, NULL);
+	result = opened(file);
+	printf("%s %d\n", result, signals);
+	return 0;
+}
+
+int main(int argc, char **argv)
+{
+	const char *what = argc > 1 ? argv[1] : "";
+
+	if (!strcmp(what, "open"))
+		return each(argv + 2);
+	if (!strcmp(what, "threads"))
+		return threads(atoi(argv[2]), argv[3]);
+	if (!strcmp(what, "chain"))
+		return chain(atoi(argv[2]), argv + 3);
+	if (!strcmp(what, "storm"))
+		return storm(atoi(argv[2]), argv[3]);
+	if (!strcmp(what, "spawn"))
+		return spawn(argv[2]);
+	if (!strcmp(what, "chroot")) {
+		puts(chroot(argv[2]) ? strerrorname_np(errno) : "ok");
+		return each(argv + 3);
+	}
+	if (!strcmp(what, "filter")) {
+		puts(filter(0, SECCOMP_RET_ERRNO | EXDEV) ? strerrorname_np(errno) : "ok");
+		puts(syscall(SYS_getppid) < 0 ? strerrorname_np(errno) : "ok");
+		return each(argv + 2);
+	}
+	if (!strcmp(what, "undumpable")) {
+		prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
+		return each(argv + 2);
+	}
+	if (!strcmp(what, "listener")) {
+		puts(filter(SECCOMP_FILTER_FLAG_NEW_LISTENER, SECCOMP_RET_USER_NOTIF) < 0 ? strerrorname_np(errno) : "ok");
+		return 0;
+	}
+	if (!strcmp(what, "sizes"))
+		return sizes(argv + 2);
+	if (!strcmp(what, "big"))
+		return big(atoi(argv[2]), atoi(argv[3]), atoi(argv[4]), argv[5]);
+	if (!strcmp(what, "alarm"))
+		return alarmed(argv[2], atoi(argv[3]));
+	return 2;
+}
