@@ -113,7 +113,9 @@ static void show_fd(int number)
 	struct stat st;
 	ssize_t size;
 
-	fprintf(out, " getfd=%x getfl=%x at=%ld", fcntl(number, F_GETFD), fcntl(number, F_GETFL), lseek(number, 0, SEEK_CUR));
+	/* O_NOFOLLOW does nothing once a file is open, and a supervisor opens by descriptor, which is a link. */
+	fprintf(out, " getfd=%x getfl=%x at=%ld", fcntl(number, F_GETFD), fcntl(number, F_GETFL) & ~O_NOFOLLOW,
+		lseek(number, 0, SEEK_CUR));
 	if (!fstat(number, &st))
 		show_stat(&st);
 	snprintf(link, sizeof(link), "/proc/self/fd/%d", number);

@@ -220,6 +220,9 @@ const XATTR_SIZE_MAX: u64 = 65536;
 pub fn xattr(call: &Call<'_>) -> Result {
     let number = call.asked.number;
     let sets = matches!(number, libc::SYS_setxattr | libc::SYS_lsetxattr | libc::SYS_fsetxattr);
+    if sets && call.int(4) & !(libc::XATTR_CREATE | libc::XATTR_REPLACE) != 0 {
+        return Err(Errno::EINVAL);
+    }
     let name = call.target.string(call.arg(1), XATTR_NAME_MAX, Errno::ERANGE)?;
     if name.is_empty() {
         return Err(Errno::ERANGE);
@@ -227,9 +230,6 @@ pub fn xattr(call: &Call<'_>) -> Result {
     let name = CString::new(name).map_err(|_| Errno::EINVAL)?;
     let mut value = Vec::new();
     if sets {
-        if call.int(4) & !(libc::XATTR_CREATE | libc::XATTR_REPLACE) != 0 {
-            return Err(Errno::EINVAL);
-        }
         if call.arg(3) > XATTR_SIZE_MAX {
             return Err(Errno::E2BIG);
         }

@@ -150,11 +150,7 @@ fn both(
 
 pub fn rename(call: &Call<'_>) -> Result {
     let here = libc::AT_FDCWD;
-    let (from, to, flags) = match call.asked.number {
-        libc::SYS_rename => ((here, call.path(0)?), (here, call.path(1)?), 0),
-        libc::SYS_renameat => ((call.int(0), call.path(1)?), (call.int(2), call.path(3)?), 0),
-        _ => ((call.int(0), call.path(1)?), (call.int(2), call.path(3)?), call.arg(4) as u32),
-    };
+    let flags = if call.asked.number == libc::SYS_renameat2 { call.arg(4) as u32 } else { 0 };
     let exchange = flags & libc::RENAME_EXCHANGE != 0;
     let fresh = flags & libc::RENAME_NOREPLACE != 0;
     if flags & !(libc::RENAME_EXCHANGE | libc::RENAME_NOREPLACE | libc::RENAME_WHITEOUT) != 0
@@ -162,11 +158,21 @@ pub fn rename(call: &Call<'_>) -> Result {
     {
         return Err(Errno::EINVAL);
     }
+    let (from, to) = match call.asked.number {
+        libc::SYS_rename => ((here, call.path(0)?), (here, call.path(1)?)),
+        _ => ((call.int(0), call.path(1)?), (call.int(2), call.path(3)?)),
+    };
     let mut resolver = call.resolver()?;
-    let starts = (call.start(from.0, &from.1)?, call.start(to.0, &to.1)?);
+    // Errors come in the kernel's order: all of the first path before the second one's folder.
+    let starts = (call.start(from.0, &from.1)?, call.start(to.0, &to.1));
     call.act()?;
     let from = resolver.resolve(starts.0, &from.1, Last::Name)?;
-    let to = resolver.again().resolve(starts.1, &to.1, Last::Name)?;
+    let to = resolver.again().resolve(starts.1?, &to.1, Last::Name)?;
+    if let (Some(from), Some(to)) = (from.place(), to.place())
+        && fstat(&from.folder)?.st_dev != fstat(&to.folder)?.st_dev
+    {
+        return Err(Errno::EXDEV);
+    }
     let from = side(from, Errno::EBUSY)?;
     let to = side(to, if fresh { Errno::EEXIST } else { Errno::EBUSY })?;
     if from.stat.is_none() {
@@ -204,7 +210,7 @@ pub fn link(call: &Call<'_>) -> Result {
     let by_number = flags & libc::AT_EMPTY_PATH != 0 && from.1.is_empty();
     let last = if flags & libc::AT_SYMLINK_FOLLOW != 0 { Last::Follow } else { Last::Keep };
     let mut resolver = call.resolver()?;
-    let starts = (call.start(from.0, &from.1)?, call.start(to.0, &to.1)?);
+    let starts = (call.start(from.0, &from.1)?, call.start(to.0, &to.1));
     call.act()?;
     let source: OwnedFd = if by_number {
         starts.0
@@ -214,7 +220,7 @@ pub fn link(call: &Call<'_>) -> Result {
             End::Missing(_) => return Err(Errno::ENOENT),
         }
     };
-    let to = match resolver.again().resolve(starts.1, &to.1, Last::Name)? {
+    let to = match resolver.again().resolve(starts.1?, &to.1, Last::Name)? {
         End::Found { .. } => return Err(Errno::EEXIST),
         End::Missing(place) if place.name.ends_with(b"/") => return Err(Errno::ENOENT),
         End::Missing(place) => place,

@@ -90,6 +90,9 @@ fn how(call: &Call<'_>) -> Result<Wanted> {
     let how = OpenHow::new().flags(wanted.flags).mode(wanted.mode).resolve(wanted.resolve);
     // What the kernel says of the flags, before it comes to the path.
     match openat2(nix::fcntl::AT_FDCWD, "", how) {
+        // Such a descriptor cannot be handed over (EBADF), and the kernel would read the flags from memory again.
+        // Programs that get this take openat, which the filter lets through.
+        Err(Errno::ENOENT) | Ok(_) if wanted.flags.contains(OFlag::O_PATH) => Err(Errno::ENOSYS),
         Err(Errno::ENOENT) | Ok(_) => Ok(wanted),
         Err(error) => Err(error),
     }
@@ -105,18 +108,28 @@ fn valid(wanted: &Wanted) -> Result<()> {
 
 fn opened(call: &Call<'_>, wanted: &Wanted, instead: bool) -> Result {
     let mut resolver = call.resolver()?;
-    let start = call.start(wanted.folder, &wanted.path)?;
+    // An absolute path in a root of its own starts there.
+    let start = if wanted.resolve.contains(ResolveFlag::RESOLVE_IN_ROOT) {
+        call.target.folder(wanted.folder)?
+    } else {
+        call.start(wanted.folder, &wanted.path)?
+    };
     call.act()?;
     let creates = wanted.flags.contains(OFlag::O_CREAT);
     let exclusive = creates && wanted.flags.contains(OFlag::O_EXCL);
     let keep = exclusive || wanted.flags.contains(OFlag::O_NOFOLLOW);
-    let last = if keep { Last::Keep } else { Last::Follow };
+    let last = match (creates, keep) {
+        (true, true) => Last::Name,
+        (true, false) => Last::Create,
+        (false, true) => Last::Keep,
+        (false, false) => Last::Follow,
+    };
     for _ in 0..TRIES {
         let start = start.try_clone().map_err(|_| Errno::EMFILE)?;
         let end = if !wanted.resolve.is_empty() {
             within(&start, wanted, keep)?
         } else if creates || wanted.flags.contains(OFlag::O_NOFOLLOW) {
-            resolver.resolve_by_steps(start, &wanted.path, if creates && keep { Last::Name } else { last })?
+            resolver.resolve_by_steps(start, &wanted.path, last)?
         } else {
             resolver.resolve(start, &wanted.path, last)?
         };

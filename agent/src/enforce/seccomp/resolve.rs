@@ -26,6 +26,8 @@ pub enum Last {
     Follow,
     /// Only if a slash comes after it.
     Keep,
+    /// Unless a slash comes after it, which whoever asked refuses: what is made is no folder.
+    Create,
     /// Never: the name itself is meant, as for unlink.
     Name,
 }
@@ -42,6 +44,16 @@ pub enum End {
     },
     /// A name that does not exist, in a folder that does.
     Missing(Place),
+}
+
+impl End {
+    /// The folder and name, if it has one.
+    pub fn place(&self) -> Option<&Place> {
+        match self {
+            End::Found { place, .. } => place.as_ref(),
+            End::Missing(place) => Some(place),
+        }
+    }
 }
 
 /// A name in a folder.
@@ -171,7 +183,13 @@ impl<'a> Resolver<'a> {
                 Err(error) => return Err(error),
             };
             let stat = fstat(&file)?;
-            let follow = !is_last || last == Last::Follow || (slash && last == Last::Keep);
+            let follow = match last {
+                _ if !is_last => true,
+                Last::Follow => true,
+                Last::Keep => slash,
+                Last::Create => !slash,
+                Last::Name => false,
+            };
             if kind(&stat) == SFlag::S_IFLNK && follow {
                 match self.follow(&folder, &file, &stat, &name)? {
                     Jump::To(there) => {
@@ -199,7 +217,7 @@ impl<'a> Resolver<'a> {
     }
 
     fn found(&self, file: OwnedFd, place: Option<Place>, slash: bool, last: Last) -> Result<End, Errno> {
-        if slash && last != Last::Name && kind(&fstat(&file)?) != SFlag::S_IFDIR {
+        if slash && !matches!(last, Last::Name | Last::Create) && kind(&fstat(&file)?) != SFlag::S_IFDIR {
             return Err(Errno::ENOTDIR);
         }
         Ok(End::Found { file, place })

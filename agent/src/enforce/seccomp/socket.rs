@@ -45,7 +45,10 @@ fn copied(call: &Call<'_>, address: u64, length: i32) -> Result<Vec<u8>> {
     if !(0..=ADDRESS_MAX).contains(&length) {
         return Err(Errno::EINVAL);
     }
-    call.target.bytes(address, length as usize)
+    let bytes = call.target.bytes(address, length as usize)?;
+    // The kernel looks at the length before the path.
+    let unix = bytes.starts_with(&(libc::AF_UNIX as u16).to_ne_bytes());
+    if unix && bytes.len() > size_of::<libc::sockaddr_un>() { Err(Errno::EINVAL) } else { Ok(bytes) }
 }
 
 /// Decides about sending or connecting to an address; what comes back is to be used in its place. Acts with the
