@@ -3,6 +3,7 @@
  * The kernel side of authz. The hooks, by what they are for:
  *   life.h    task_alloc bprm_committed_creds task_fix_setuid: the label and its domain
  *   file.h    file_open file_receive path_* file_truncate: file.*
+ *   attr.h    path_chmod path_chown inode_setattr inode_*xattr inode_*_acl file_ioctl: file.setattr
  *   exec.h    bprm_check_security mmap_file file_mprotect: process.exec
  *   net.h     socket_connect socket_bind socket_sendmsg unix_stream_connect unix_may_send: net.*
  *   system.h  mounts, namespaces, bpf, perf, modules, io_uring, raw sockets: system.*
@@ -20,8 +21,10 @@
 #include "lib/digest.h"
 #include "lib/hold.h"
 #include "lib/decide.h"
+#include "lib/names.h"
 #include "hooks/life.h"
 #include "hooks/file.h"
+#include "hooks/attr.h"
 #include "hooks/exec.h"
 #include "hooks/net.h"
 #include "hooks/system.h"

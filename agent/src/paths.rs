@@ -109,19 +109,38 @@ impl Owner {
         path.canonicalize().map_err(failed)
     }
 
-    /// Folders in which daemons may live that this user can speak with: root's and the own one; for root, those
-    /// of all users.
+    /// Folders in which daemons may live that this user can speak with: root's and the own ones, whatever the
+    /// environment was when they started; for root, those of all users.
     pub fn run_roots(&self) -> Vec<PathBuf> {
-        let mut roots = vec![PathBuf::from(RUN_OF_ROOT)];
-        if self.uid == 0 {
-            roots.extend(
-                numbered(&self.run_of_users, "").map(|(uid, path)| (uid, path.join("authz"))).filter_map(own),
-            );
-            roots.extend(numbered(&self.temporary, "authz-").filter_map(own));
+        let mut users = if self.uid == 0 {
+            let by_login = numbered(&self.run_of_users, "").map(|(uid, path)| (uid, path.join("authz")));
+            by_login.chain(numbered(&self.temporary, "authz-")).collect()
         } else {
-            roots.extend(own((self.uid, self.run())));
+            self.usual_runs(self.uid).map(|path| (self.uid, path)).to_vec()
+        };
+        if self.uid != 0 && !users.iter().any(|(_, path)| *path == self.run()) {
+            users.push((self.uid, self.run()));
         }
-        roots
+        std::iter::once(RUN_OF_ROOT.into()).chain(users.into_iter().filter_map(own)).collect()
+    }
+
+    /// What a session must leave alone, besides what its own daemon uses: the folders of root's daemons and of those
+    /// of the session's user, which take answers from that user.
+    pub fn protected(&self, session: u32) -> Vec<PathBuf> {
+        let mut folders: Vec<PathBuf> = vec![RUN_OF_ROOT.into(), STATE_OF_ROOT.into()];
+        if session != 0 {
+            let user = nix::unistd::User::from_uid(session.into()).ok().flatten();
+            let home = user.map(|user| user.dir).filter(|home| home.is_absolute());
+            folders.extend(self.usual_runs(session));
+            folders.extend(home.map(|home| home.canonicalize().unwrap_or(home).join(".local/state/authz")));
+        }
+        folders
+    }
+
+    /// The run folders of an ordinary user, unless the environment says otherwise.
+    fn usual_runs(&self, uid: u32) -> [PathBuf; 2] {
+        let by_login = self.run_of_users.join(uid.to_string()).join("authz");
+        [by_login, self.temporary.join(format!("authz-{uid}"))]
     }
 }
 

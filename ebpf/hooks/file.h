@@ -10,7 +10,7 @@ static __always_inline int decide_staged(struct authz_task *task, __u32 stage, _
 	struct call *call = begin(task, action);
 
 	if (!call)
-		return fail_direction(task, AUTHZ_CAUSE_STORAGE);
+		return fail_without_call(task, action, AUTHZ_CAUSE_STORAGE);
 	call->stage = stage;
 	call->event.role = role;
 	call->event.open_flags = open_flags;
@@ -32,13 +32,14 @@ static __always_inline int decide_file(struct authz_task *task, __u8 action, __u
 	if (!task)                                                                                 \
 		return 0
 
-/* Directories that overlayfs opens underneath carry no mark but their private mount of a real file system. */
+/* What overlayfs opens underneath beside data carries no mark but its private mount of a real file system. */
 static __always_inline bool_t opened_by_overlay(struct file *file)
 {
 	struct vfsmount *mnt = file->f_path.mnt;
 
-	return mount_kind(mnt) == AUTHZ_OBJ_ANON && (BPF_CORE_READ(file, f_inode, i_mode) & S_IFMT) == S_IFDIR &&
-	       !(BPF_CORE_READ(mnt, mnt_sb, s_flags) & SB_INTERNAL);
+	if (mount_kind(mnt) != AUTHZ_OBJ_ANON || (BPF_CORE_READ(mnt, mnt_sb, s_flags) & SB_INTERNAL))
+		return 0;
+	return (BPF_CORE_READ(file, f_inode, i_mode) & S_IFMT) == S_IFDIR || kernels_own_work();
 }
 
 SEC("lsm/file_open")
@@ -75,7 +76,7 @@ static __always_inline int decide_received(struct authz_task *task, struct file 
 	struct call *call = begin(task, action);
 
 	if (!call)
-		return fail_direction(task, AUTHZ_CAUSE_STORAGE);
+		return fail_without_call(task, action, AUTHZ_CAUSE_STORAGE);
 	call->no_hold = 1;
 	call->event.open_flags = file->f_flags;
 	put_object(call, file->f_path.mnt, file->f_path.dentry);
@@ -173,18 +174,4 @@ int BPF_PROG(file_truncate, struct file *file)
 {
 	FILE_HOOK(task);
 	return decide_staged(task, 1, AUTHZ_FILE_WRITE, 0, 0, file->f_path.mnt, file->f_path.dentry, NULL, NULL);
-}
-
-SEC("lsm/path_chmod")
-int BPF_PROG(path_chmod, struct path *path, unsigned short mode)
-{
-	FILE_HOOK(task);
-	return decide_file(task, AUTHZ_FILE_SETATTR, 0, 0, path->mnt, path->dentry, NULL, NULL);
-}
-
-SEC("lsm/path_chown")
-int BPF_PROG(path_chown, struct path *path, __u64 uid, __u64 gid)
-{
-	FILE_HOOK(task);
-	return decide_file(task, AUTHZ_FILE_SETATTR, 0, 0, path->mnt, path->dentry, NULL, NULL);
 }

@@ -53,23 +53,23 @@ static __always_inline int decide_address(struct authz_task *task, __u8 action, 
 	__u16 family;
 
 	if (len < 2 || bpf_probe_read_kernel(&family, sizeof(family), address))
-		return fail_direction(task, AUTHZ_CAUSE_READ);
+		return fail_without_call(task, action, AUTHZ_CAUSE_READ);
 	if (family == AF_UNSPEC && unspec_is_inet && BPF_CORE_READ(sk, __sk_common.skc_family) == AF_INET)
 		family = AF_INET;
 	if (family != AF_INET && family != AF_INET6)
 		return 0;	/* unix: judged by the real peer, below; others: when the socket is made */
 	if (family == AF_INET && len >= 8) {
 		if (bpf_probe_read_kernel(&in6, 8, address))
-			return fail_direction(task, AUTHZ_CAUSE_READ);
+			return fail_without_call(task, action, AUTHZ_CAUSE_READ);
 	} else if (family == AF_INET6 && len >= 24) {
 		if (bpf_probe_read_kernel(&in6, len >= 28 ? 28 : 24, address))
-			return fail_direction(task, AUTHZ_CAUSE_READ);
+			return fail_without_call(task, action, AUTHZ_CAUSE_READ);
 	} else {
 		return 0;	/* too short: the kernel refuses it */
 	}
 	call = begin(task, action);
 	if (!call)
-		return fail_direction(task, AUTHZ_CAUSE_STORAGE);
+		return fail_without_call(task, action, AUTHZ_CAUSE_STORAGE);
 	a = (struct authz_address *)call->event.data;
 	__builtin_memset(a, 0, sizeof(*a));
 	a->port = in6.port;
@@ -125,7 +125,7 @@ static __always_inline int decide_unix(struct authz_task *task, struct sock *oth
 		return 0;	/* unnamed: a socketpair, or a peer that came by descriptor */
 	call = begin(task, AUTHZ_NET_CONNECT);
 	if (!call)
-		return fail_direction(task, AUTHZ_CAUSE_STORAGE);
+		return fail_without_call(task, AUTHZ_NET_CONNECT, AUTHZ_CAUSE_STORAGE);
 	if (dentry) {
 		put_object(call, mnt, dentry);
 		if (call->event.object == AUTHZ_OBJ_PATH)

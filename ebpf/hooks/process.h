@@ -11,7 +11,7 @@ static __always_inline int decide_process(struct authz_task *task, __u8 action, 
 		return 0;
 	call = begin(task, action);
 	if (!call)
-		return fail_direction(task, AUTHZ_CAUSE_STORAGE);
+		return fail_without_call(task, action, AUTHZ_CAUSE_STORAGE);
 	call->event.object = AUTHZ_OBJ_PROCESS;
 	call->event.target_pid = tgid;
 	if (tgid == daemon_tgid())	/* in every policy, and in observe mode too */

@@ -22,7 +22,7 @@ static __always_inline int decide_name(struct authz_task *task, __u8 action, con
 	struct call *call = begin(task, action);
 
 	if (!call)
-		return fail_direction(task, AUTHZ_CAUSE_STORAGE);
+		return fail_without_call(task, action, AUTHZ_CAUSE_STORAGE);
 	call->event.object = AUTHZ_OBJ_NAME;
 	if (bpf_probe_read_kernel(call->event.data, len & 31, name))
 		return fail(task, call, AUTHZ_CAUSE_READ);
@@ -106,7 +106,7 @@ int BPF_PROG(inode_init_security_anon, struct inode *inode, struct qstr *name, s
 
 	FILE_HOOK(task);
 	if (bpf_probe_read_kernel_str(kind, sizeof(kind), BPF_CORE_READ(name, name)) < 0)
-		return fail_direction(task, AUTHZ_CAUSE_READ);
+		return fail_without_call(task, AUTHZ_SYSTEM_IO_URING, AUTHZ_CAUSE_READ);
 	for (int i = 0; i < 10; i++)
 		if (kind[i] != io_uring[i])
 			return 0;

@@ -36,6 +36,26 @@ static __noinline int fail(struct authz_task *task, struct call *call, __u32 cau
 	return fail_direction(task, cause);
 }
 
+/* The same before there is a call or an object: the record says the action and nothing more. */
+static __noinline int fail_without_call(struct authz_task *task, __u32 action, __u32 cause)
+{
+	__u64 header[AUTHZ_EVENT_HEADER / 8] = {};
+	struct authz_event *e = (struct authz_event *)header;
+
+	if (!task)
+		return -EACCES;
+	e->kind = AUTHZ_KIND_FAILED;
+	e->action = action;
+	e->object = AUTHZ_OBJ_BROKEN;
+	e->cause = cause;
+	e->session = task->session;
+	e->observe = observing(task);
+	describe_task(e, task);
+	if (bpf_ringbuf_output(&events, header, sizeof(header), 0))
+		count(AUTHZ_CAUSE_RING);
+	return fail_direction(task, cause);
+}
+
 /* The verdict of the table, or NULL. */
 static __always_inline struct authz_verdict *remembered(struct authz_task *task, struct authz_session *session,
 							struct call *call)

@@ -6,7 +6,6 @@
  */
 #pragma once
 
-#define SYS_IO_URING_ENTER 426
 #define ANSWER_LIVES_NS 1000000000ull	/* longest time from a call's first answer to its last */
 
 /* False where a restart cannot be had or would be seen. */

@@ -51,10 +51,19 @@ struct file_system_type {
 	const char *name;
 };
 
+struct list_head {
+	struct list_head *next, *prev;
+};
+
 struct super_block {
 	__u32 s_dev;
 	struct file_system_type *s_type;
 	unsigned long s_flags;
+	struct list_head s_mounts;		/* until 6.17 */
+};
+
+struct super_block___6_18 {
+	struct mount *s_mounts;
 };
 
 struct inode {
@@ -99,6 +108,11 @@ struct mount {
 	struct dentry *mnt_mountpoint;
 	struct vfsmount mnt;
 	struct mnt_namespace *mnt_ns;
+	struct list_head mnt_instance;		/* in s_mounts, until 6.17 */
+};
+
+struct mount___6_18 {
+	struct mount *mnt_next_for_sb;
 };
 
 struct path {
@@ -136,6 +150,8 @@ struct sighand_struct {
 	struct k_sigaction action[64];
 };
 
+struct cred;
+
 struct task_struct {
 	struct thread_info thread_info;
 	unsigned int flags;
@@ -147,6 +163,7 @@ struct task_struct {
 	__u64 start_boottime;
 	struct nsproxy *nsproxy;
 	struct sighand_struct *sighand;
+	struct cred *cred, *real_cred;
 };
 
 struct pt_regs {
@@ -160,7 +177,6 @@ struct linux_binprm {
 	struct file *interpreter;
 };
 
-struct cred;
 struct kernel_siginfo;
 
 struct sockaddr {
@@ -208,6 +224,11 @@ struct vm_area_struct {
 
 struct iattr {
 	unsigned int ia_valid;
+};
+
+/* The hooks' own types: a name that is in it tells how the others look. */
+union security_list_options {
+	void *inode_post_setattr;		/* since 6.9, when inode_setattr got its first argument */
 };
 
 #pragma clang attribute pop

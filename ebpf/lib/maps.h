@@ -23,12 +23,29 @@ struct slot {
 
 enum slot_state { SLOT_UNSENT = 1, SLOT_ASKED = 2, SLOT_ANSWERED = 3, SLOT_USED = 4 };
 
+#define NAMES_MAX 4		/* mounts that show one object; more fail closed */
+
+/* The mounts that show a dentry (names.h). Not on a stack: 6.1 takes a callback to run once, and would know
+ * what such a count is. */
+struct names {
+	__u64 dentry;
+	__u64 ns;		/* the task's */
+	__u64 node, end;	/* of the file system's list of mounts */
+	__u64 mounts[NAMES_MAX];	/* of the task's namespace */
+	__u64 foreign;		/* one of another */
+	__u32 count;
+	__u32 internal;		/* pipes, sockets, memfds: on no mount but the kernel's */
+	__u32 complete;
+	__u32 pad;
+};
+
 /* What one thread's operation in progress needs; per task, so preemption cannot mix two. Below 8 KiB: 7.x
  * allocates task storage by kmalloc_nolock, which gives no more. */
 struct call {
 	struct slot slots[AUTHZ_SLOTS];
 	struct authz_verdict_key key;
 	__u32 no_hold;		/* a restart would lose something */
+	struct names names;
 	__u32 stage;		/* 1: a second hook of one call for the same thing */
 	__u32 pad;
 	struct inode *inode;	/* of this hook's object, while it is not described in full */

@@ -7,6 +7,8 @@ static __always_inline __u32 min_u32(__u32 a, __u32 b)
 	return a < b ? a : b;
 }
 
+#define SYS_IO_URING_ENTER 426
+
 /* Number of the current system call. */
 static __always_inline __u32 syscall_number(void)
 {
@@ -18,6 +20,19 @@ static __always_inline __u32 syscall_number(void)
 static __always_inline bool_t compat_call(void)
 {
 	return !!(BPF_CORE_READ(bpf_get_current_task_btf(), thread_info.status) & TS_COMPAT);
+}
+
+/*
+ * The kernel works under other credentials than the task's own when overlayfs acts on its layers, which was
+ * decided as what was asked of it. io_uring does so too, for what the task asked: that is decided.
+ */
+static __always_inline bool_t kernels_own_work(void)
+{
+	struct task_struct *current = bpf_get_current_task_btf();
+
+	if (BPF_CORE_READ(current, cred) == BPF_CORE_READ(current, real_cred) || (current->flags & PF_IO_WORKER))
+		return 0;
+	return syscall_number() != SYS_IO_URING_ENTER || compat_call();
 }
 
 /* The call of the current task, with a fresh event; NULL: no memory. */

@@ -7,7 +7,7 @@
 #pragma once
 
 #define WALK_STEPS 2200		/* components of the longest path, and mounts */
-#define WALK_TRIES 6
+#define WALK_TRIES 24		/* another process that renames all the time makes many walks vain */
 #define NAME_MASK 255u
 
 struct walk {

@@ -10,6 +10,8 @@ import tempfile
 import threading
 import time
 
+import harness
+
 HERE = pathlib.Path(__file__).resolve().parent
 SLOW = 60
 
@@ -100,6 +102,18 @@ def daemon_of(process):
         if int(fields[1]) == process.pid and b"daemon" in line:
             return int(path.split("/")[2]), line[line.index(b"--instance") + 1].decode()
     return None
+
+
+def entries(run, *options):
+    """The ledger's entries of the session of a finished `authz exec`."""
+    words = (run.stderr if hasattr(run, "stderr") else run).replace(",", " ").split()
+    found = [word for before, word in zip(words, words[1:]) if before in ("session", "--session")]
+    return ledger("--session", found[0].rstrip(",;"), *options) if found else []
+
+
+def ledger(*options):
+    done = harness.authz("ledger", "list", "--json", "--limit", "0", *options)
+    return [json.loads(line) for line in done.stdout.splitlines()]
 
 
 class Lines:

@@ -16,6 +16,13 @@ AT_EMPTY_PATH = 0x1000
 AT_SYMLINK_FOLLOW = 0x400
 RENAME_EXCHANGE = 2
 FS_IOC_GETFLAGS, FS_IOC_SETFLAGS, FS_NODUMP_FL = 0x80086601, 0x40086602, 0x40
+FS_IOC32_SETFLAGS = 0x40046602
+FS_IOC_FSGETXATTR, FS_IOC_FSSETXATTR, FS_XFLAG_NODUMP = 0x801C581F, 0x401C5820, 0x80
+# user::rw- user:1:r-- group::r-- mask::r-- other::---, as the kernel takes it.
+ACL = struct.pack("<I" + "HHI" * 5, 2, 1, 6, 2**32 - 1, 2, 4, 1, 4, 4, 2**32 - 1, 16, 4, 2**32 - 1, 32, 0, 2**32 - 1)
+# A capability of a file: revision 2, effective, CAP_CHOWN.
+FILE_CAPABILITY = struct.pack("<IIIII", 0x02000001, 1, 0, 0, 0)
+X32 = 0x40000000
 
 
 def syscall(number, *args):
@@ -116,13 +123,56 @@ def fchmod(path):
         os.fchmod(fd, 0o600)
 
 
-def setflags(path):
+def setflags(path, how=None):
     """What chattr does; the file need not be open for writing."""
     with opened(path) as fd:
         flags = bytearray(8)
         fcntl.ioctl(fd, FS_IOC_GETFLAGS, flags)
         flags[0] ^= FS_NODUMP_FL
-        fcntl.ioctl(fd, FS_IOC_SETFLAGS, bytes(flags))
+        if how == "32-bit":
+            int80(54, fd, FS_IOC32_SETFLAGS, bytes(flags))
+        elif how == "x32":
+            syscall(X32 + 514, fd, FS_IOC_SETFLAGS, bytes(flags))
+        else:
+            fcntl.ioctl(fd, FS_IOC_SETFLAGS, bytes(flags))
+
+
+def fssetxattr(path):
+    with opened(path) as fd:
+        flags = bytearray(28)
+        fcntl.ioctl(fd, FS_IOC_FSGETXATTR, flags)
+        flags[0] ^= FS_XFLAG_NODUMP
+        fcntl.ioctl(fd, FS_IOC_FSSETXATTR, bytes(flags))
+
+
+def file_setattr(path):
+    """The system calls of 6.17."""
+    attributes = ctypes.create_string_buffer(24)
+    syscall(468, AT_FDCWD, path.encode(), attributes, 24, 0)
+    changed = bytes([attributes.raw[0] ^ FS_XFLAG_NODUMP]) + attributes.raw[1:]
+    syscall(469, AT_FDCWD, path.encode(), changed, 24, 0)
+
+
+def name_space():
+    """Of extended attributes: where tmpfs takes none from a user, it takes them from root."""
+    return "user" if os.getuid() else "trusted"
+
+
+def fsetxattr(path):
+    with opened(path) as fd:
+        os.setxattr(fd, f"{name_space()}.case", b"1")
+
+
+def futimens(path):
+    with opened(path) as fd:
+        os.utime(fd, (1, 1))
+
+
+def write_capable(path):
+    """The kernel takes a capability away from a file that is written; nobody asked it to."""
+    os.setxattr(path, "security.capability", FILE_CAPABILITY)
+    write(path)
+    return "the capability is still there" if "security.capability" in os.listxattr(path) else "ok"
 
 
 def mknod(path, kind):
@@ -183,23 +233,49 @@ def thread(path):
     return answer[0]
 
 
-# int $0x80 with eax = 5 (open), ebx = the path (below 4 GB), ecx = flags, edx = 0; rbx is kept.
-INT80 = bytes.fromhex("53 b8 05 00 00 00 89 fb 89 f1 31 d2 cd 80 5b c3")
+# int $0x80 with eax, ebx, ecx, edx from the arguments edi, esi, edx, ecx; rbx is kept.
+INT80 = bytes.fromhex("53 89 f8 89 f3 87 d1 cd 80 5b c3")
 
 
-def raw_open(path):
-    """open as a 32-bit program calls it."""
+def int80(number, *args):
+    """A system call as a 32-bit program makes it; bytes are copied below 4 GB, a page each."""
     import mmap
-    MAP_32BIT, size = 0x40, 8192
+    MAP_32BIT, page = 0x40, 4096
     LIBC.mmap.restype = ctypes.c_void_p
     LIBC.mmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t] + [ctypes.c_int] * 3 + [ctypes.c_long]
-    low = LIBC.mmap(None, size, 7, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | MAP_32BIT, -1, 0)
+    low = LIBC.mmap(None, 4 * page, 7, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | MAP_32BIT, -1, 0)
     ctypes.memmove(low, INT80, len(INT80))
-    ctypes.memmove(low + 4096, path.encode() + b"\0", len(path) + 1)
-    result = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_uint, ctypes.c_int)(low)(low + 4096, os.O_WRONLY)
+    words = [number]
+    for place, arg in enumerate(args, 1):
+        if isinstance(arg, bytes):
+            ctypes.memmove(low + place * page, arg + b"\0", len(arg) + 1)
+            arg = low + place * page
+        words.append(arg)
+    words += [0] * (4 - len(words))
+    result = ctypes.CFUNCTYPE(ctypes.c_int, *[ctypes.c_uint] * 4)(low)(*words)
     if result < 0:
-        raise OSError(-result, "open")
-    os.close(result)
+        raise OSError(-result, os.strerror(-result))
+    return result
+
+
+def raw_open(path, abi="32-bit"):
+    """open as a 32-bit program calls it, or by the number of the x32 ABI."""
+    if abi == "32-bit":
+        os.close(int80(5, path.encode(), os.O_WRONLY, 0))
+    else:
+        os.close(syscall(X32 + 2, path.encode(), os.O_WRONLY, 0))
+
+
+def raw_rename(path, other):
+    int80(38, path.encode(), other.encode())
+
+
+def raw_unlink(path):
+    int80(10, path.encode())
+
+
+def raw_chmod(path):
+    int80(15, path.encode(), 0o600)
 
 
 OPS = {
@@ -210,7 +286,13 @@ OPS = {
     "handle": handle, "mkdir": os.mkdir, "rmdir": os.rmdir, "chmod": lambda path: os.chmod(path, 0o600),
     "fchmod": fchmod, "chown": lambda path: os.chown(path, -1, os.getgid()),
     "lchown": lambda path: os.lchown(path, -1, os.getgid()), "utime": lambda path: os.utime(path, (1, 1)),
-    "setxattr": lambda path: os.setxattr(path, "trusted.case" if not os.getuid() else "user.case", b"1"),
-    "setflags": setflags, "mknod": mknod, "bind": bind, "tmpfile_link": tmpfile_link,
+    "touch": os.utime, "lutimes": lambda path: os.utime(path, (1, 1), follow_symlinks=False), "futimens": futimens,
+    "setxattr": lambda path: os.setxattr(path, f"{name_space()}.case", b"1"), "fsetxattr": fsetxattr,
+    "removexattr": lambda path: os.removexattr(path, f"{name_space()}.old"),
+    "setacl": lambda path: os.setxattr(path, "system.posix_acl_access", ACL),
+    "removeacl": lambda path: os.removexattr(path, "system.posix_acl_default"),
+    "setflags": setflags, "fssetxattr": fssetxattr, "file_setattr": file_setattr, "write_capable": write_capable,
+    "raw_rename": raw_rename, "raw_unlink": raw_unlink, "raw_chmod": raw_chmod,
+    "mknod": mknod, "bind": bind, "tmpfile_link": tmpfile_link,
     "detached": detached, "thread": thread, "raw_open": raw_open,
 }

@@ -1,5 +1,6 @@
 """prod-readonly: production files do not change, on any file system, for root and for a user."""
 
+import contextlib
 import json
 import os
 import shutil
@@ -8,6 +9,7 @@ import subprocess
 
 import cases
 import harness
+import probe_file
 
 NOBODY = 65534
 # Where production folders are: the overlay of the root itself, and what is mounted at the others.
@@ -38,12 +40,17 @@ def fixture(folder, production, owner):
     with open(f"{folder}/file", "w") as file:
         file.write("content\n")
     os.symlink("../file", f"{folder}/dir/link")
-    if production != folder:
-        os.symlink(production, f"{folder}/in")
     for path in [folder, f"{folder}/dir", f"{folder}/empty", f"{folder}/file"]:
         os.chmod(path, 0o777)
         os.chown(path, owner, owner)
+    if production != folder:
+        os.symlink(production, f"{folder}/in")
+        os.lchown(f"{folder}/in", owner, owner)
     os.lchown(f"{folder}/dir/link", owner, owner)
+    for path, name, value in [(f"{folder}/file", "trusted.old", b"1"), (f"{folder}/file", "user.old", b"1"),
+                              (f"{folder}/empty", "system.posix_acl_default", probe_file.ACL)]:
+        with contextlib.suppress(OSError):  # not every file system has it
+            os.setxattr(path, name, value)
 
 
 def prepare(places, table):
@@ -115,6 +122,6 @@ def run():
     policy = [preset, inventory]
     session({name: base for name, base in places.items() if name != "user"}, table, policy)
     # What only root may do says nothing about a user.
-    root_only = {"handle", "mknod", "setxattr"}
+    root_only = {"handle", "mknod", "write_capable"}
     few = [case for case in table if case["op"] not in root_only and not case.get("once")]
     session({"user": places["user"]}, few, policy, user="nobody")

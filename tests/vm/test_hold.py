@@ -130,7 +130,7 @@ def terminal():
                     break
         return until in text
 
-    os.write(fd, f"echo typed >> {file}; echo status=$?; /bin/sh -c 'echo again >> {file}'; echo child=$?; jobs\n".encode())
+    os.write(fd, f"echo typed > {file}; echo status=$?; /bin/sh -c 'echo again > {file}'; echo child=$?; jobs\n".encode())
     for _ in range(2):
         if view := held(file):
             control.answer(view, True)
@@ -142,7 +142,10 @@ def terminal():
     control.wait(lambda: os.waitpid(pid, os.WNOHANG)[0], 20)
     check("hold: an interactive shell goes on after approval", "status=0\r" in text and "child=0\r" in text, text)
     check("hold: an interactive shell says nothing of a stop",
-          "status=0\r" in text and "topped" not in text.replace("typed", "") and "2 held" in text, text)
+          "status=0\r" in text and "topped" not in text.replace("typed", ""), text)
+    asked = [entry for entry in control.entries(text) if entry.get("result", {}).get("effect") == "escalate"]
+    check("hold: a redirect, which opens and truncates, asks one question",
+          "2 held" in text and len(asked) == 2 and file.read_text() == "again\n", (text, asked))
 
 
 def run():

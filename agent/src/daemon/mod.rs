@@ -145,11 +145,27 @@ pub fn run(options: Options, ready: impl FnOnce(&Path) -> anyhow::Result<()>) ->
     result
 }
 
-/// The policy of a session: what was asked for, with the project's own part and what no session may touch.
-pub fn bundle(policy: &[String], workspace: &[String], run: &Path, state: &Path) -> anyhow::Result<Bundle> {
+/// The policy of a session of the user `owner`: what was asked for, with the project's own part and what no session
+/// may touch.
+pub fn bundle(
+    policy: &[String],
+    workspace: &[String],
+    owner: u32,
+    run: &Path,
+    state: &Path,
+) -> anyhow::Result<Bundle> {
     let sources: Vec<PolicySource> = policy.iter().map(|text| text.parse()).collect::<Result<_, _>>()?;
-    let text = |path: &Path| path.to_string_lossy().into_owned();
-    let protected = vec![text(run), PIN_ROOT.into(), text(state)];
+    let files = sources.iter().filter_map(|source| match source {
+        PolicySource::Path(path) => path.canonicalize().ok(),
+        PolicySource::Preset(_) => None,
+    });
+    let mut protected = Owner::this().protected(owner);
+    protected.extend([run.to_owned(), PIN_ROOT.into(), state.to_owned()]);
+    // The program, and the policies' own files, too: the next session would take them as they are then.
+    protected.extend(std::env::current_exe().into_iter().chain(files));
+    protected.sort();
+    protected.dedup();
+    let protected = protected.iter().map(|folder| folder.to_string_lossy().into_owned()).collect();
     Ok(Bundle::load(&sources, &Generated { protected, workspace: workspace.to_vec() })?)
 }
 
@@ -258,13 +274,17 @@ impl Daemon {
     fn chores(&mut self) {
         self.point.sweep();
         self.collect_hits();
-        let lost = self.point.lost();
-        if lost > 0 {
-            self.pipeline.lost(lost);
-        }
+        self.record_gaps();
         if !self.ending.is_empty() {
             self.end_sessions();
         }
+    }
+
+    /// Records what left no event; how many operations that were.
+    fn record_gaps(&mut self) -> u64 {
+        let gaps = self.point.unrecorded();
+        gaps.iter().for_each(|(cause, count)| self.pipeline.unrecorded(cause, *count));
+        gaps.iter().map(|(_, count)| count).sum()
     }
 
     fn collect_hits(&mut self) {

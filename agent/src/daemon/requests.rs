@@ -106,7 +106,8 @@ impl Daemon {
             enforcement = enforcement.with_floor(floor);
         }
         enforcement.require(start.require)?;
-        let bundle = super::bundle(&start.policy, &start.workspace, &self.run, &self.options.state)?;
+        let bundle =
+            super::bundle(&start.policy, &start.workspace, start.owner, &self.run, &self.options.state)?;
         let mut engine = Engine::load(&bundle)?;
         // The first evaluation compiles what later ones share: not while a thread waits.
         engine.decide_value(&serde_json::json!({}));
@@ -126,6 +127,7 @@ impl Daemon {
         let admission = Admission { audit_each: start.audit_each, listener: start.listener };
         let detail = serde_json::json!({
             "agent": start.name, "pid": start.pid, "policy": start.policy, "enforcement": enforcement,
+            "floor": start.floor,
         });
         self.pipeline.sessions.insert(session);
         let noted = self.pipeline.note(index, Kind::SessionStart, detail).map_err(anyhow::Error::from);
@@ -145,13 +147,10 @@ impl Daemon {
         let index = self.find(peer, id)?;
         while self.pipeline.turn(&mut *self.point, TURN) {}
         self.collect_hits();
-        let lost = self.point.lost();
+        let lost = self.record_gaps();
         let session = self.pipeline.sessions.get_mut(index).context("the session is over")?;
         session.stats.lost += lost;
         let stats = session.stats.clone();
-        if lost > 0 {
-            self.pipeline.lost(lost);
-        }
         self.ending.push(index);
         self.end_sessions();
         Ok(Response::Summary(stats))

@@ -57,6 +57,29 @@ pub const HOOKS: &[Hook] = &[
     Hook { program: "file_truncate", hook: "file_truncate", without: "nothing: path_truncate covers it" },
     required("path_chmod"),
     required("path_chown"),
+    required("inode_setattr"),
+    required("inode_setxattr"),
+    required("inode_removexattr"),
+    // Until 6.1 an ACL is an extended attribute.
+    Hook { program: "inode_set_acl", hook: "inode_set_acl", without: "nothing: inode_setxattr covers it" },
+    Hook {
+        program: "inode_remove_acl",
+        hook: "inode_remove_acl",
+        without: "nothing: inode_removexattr covers it",
+    },
+    required("file_ioctl"),
+    // Kernels without it call file_ioctl for both.
+    Hook {
+        program: "file_ioctl_compat",
+        hook: "file_ioctl_compat",
+        without: "nothing: file_ioctl covers it",
+    },
+    // It came with the system call file_setattr.
+    Hook {
+        program: "inode_file_setattr",
+        hook: "inode_file_setattr",
+        without: "nothing: file_ioctl covers it",
+    },
     required("bprm_check_security"),
     required("mmap_file"),
     required("file_mprotect"),
@@ -416,6 +439,13 @@ fn verifier_log() -> VerifierLogLevel {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_hook_that_a_level_counts_has_a_program() {
+        for hook in crate::enforce::level::hooks() {
+            assert!(HOOKS.iter().any(|known| known.hook == hook), "{hook}");
+        }
+    }
 
     #[test]
     fn the_signal_flag_is_where_the_kernel_has_it() {

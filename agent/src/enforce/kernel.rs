@@ -27,8 +27,11 @@ pub struct Kernel {
     enforcement: Enforcement,
     tracer: Tracer,
     given: VecDeque<(Instant, u64)>,
-    lost_seen: u64,
+    unrecorded: [u64; UNRECORDED.len()],
 }
+
+/// Causes that leave no event, and so reach the record as counts.
+const UNRECORDED: [u32; 2] = [AUTHZ_CAUSE_RING, AUTHZ_CAUSE_INHERIT];
 
 impl Kernel {
     /// Loads and pins the programs as `instance`; the tracer tells `report` what becomes of parked threads.
@@ -38,7 +41,7 @@ impl Kernel {
         let seed = uuid::Uuid::new_v4().as_u64_pair();
         let lsm = BpfLsm::load(instance, [seed.0, seed.1])?;
         let enforcement = lsm.enforcement()?;
-        Ok(Self { lsm, enforcement, tracer, given: VecDeque::new(), lost_seen: 0 })
+        Ok(Self { lsm, enforcement, tracer, given: VecDeque::new(), unrecorded: [0; UNRECORDED.len()] })
     }
 }
 
@@ -96,10 +99,16 @@ impl EnforcementPoint for Kernel {
         }
     }
 
-    fn lost(&mut self) -> u64 {
-        let total = self.lsm.counters().map_or(0, |counters| counters[AUTHZ_CAUSE_RING as usize]);
-        let new = total - self.lost_seen.min(total);
-        self.lost_seen = total;
+    fn unrecorded(&mut self) -> Vec<(&'static str, u64)> {
+        let Ok(counters) = self.lsm.counters() else { return Vec::new() };
+        let mut new = Vec::new();
+        for (seen, cause) in self.unrecorded.iter_mut().zip(UNRECORDED) {
+            let total = counters[cause as usize];
+            if total > *seen {
+                new.push((wire::CAUSES[cause as usize], total - *seen));
+                *seen = total;
+            }
+        }
         new
     }
 

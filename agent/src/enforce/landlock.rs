@@ -3,7 +3,7 @@
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use landlock::{
     AccessFs, AccessNet, BitFlags, CompatLevel, Compatible, NetPort, PathBeneath, Ruleset, RulesetAttr,
@@ -94,7 +94,16 @@ impl Floor {
     }
 
     fn ruleset(&self, laid: &mut Laid) -> Result<Option<OwnedFd>, RulesetError> {
-        let paths = [(&self.read, READ), (&self.write, WRITE), (&self.execute, EXECUTE)];
+        // Any ruleset that names files refuses moves between folders unless they are allowed by name.
+        let everywhere = Some(vec![PathBuf::from("/")]);
+        let unsaid = self.write.is_none() && (self.read.is_some() || self.execute.is_some());
+        let moves = if unsaid { &everywhere } else { &None };
+        let paths = [
+            (&self.read, READ),
+            (&self.write, WRITE),
+            (&self.execute, EXECUTE),
+            (moves, AccessFs::Refer.into()),
+        ];
         let ports = [(&self.connect_ports, AccessNet::ConnectTcp), (&self.bind_ports, AccessNet::BindTcp)];
         // What the kernel does not know is left out; `missing` has said so.
         let mut ruleset = Ruleset::default().set_compatibility(CompatLevel::BestEffort);

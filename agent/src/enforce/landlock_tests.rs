@@ -1,6 +1,5 @@
 use std::io::ErrorKind;
 use std::net::{TcpListener, TcpStream};
-use std::path::PathBuf;
 use std::{fs, thread};
 
 use nix::errno::Errno;
@@ -133,6 +132,9 @@ fn programs_are_executed_from_below_the_floor_only() {
         let run = |program: &Path| std::process::Command::new(program).status();
         assert!(run(Path::new("/bin/true")).unwrap().success());
         assert_eq!(kind(run(&copy)), Some(ErrorKind::PermissionDenied));
+        fs::create_dir(folder.path().join("d")).unwrap();
+        fs::rename(&copy, folder.path().join("d/moved")).unwrap();
+        fs::hard_link(folder.path().join("d/moved"), &copy).unwrap();
     });
 }
 

@@ -2,8 +2,8 @@
 
 pub mod bpf_lsm;
 pub mod btf;
-pub mod kernel;
 pub mod choice;
+pub mod kernel;
 pub mod landlock;
 pub mod level;
 pub mod park;
@@ -76,8 +76,8 @@ pub trait EnforcementPoint: EventSource + VerdictSink {
     /// Drops what nobody waits for any more.
     fn sweep(&mut self);
 
-    /// Events lost since the last call.
-    fn lost(&mut self) -> u64;
+    /// What happened without an event since the last call: causes in words, with counts.
+    fn unrecorded(&mut self) -> Vec<(&'static str, u64)>;
 
     /// The last session is over.
     fn close(&mut self) -> Result<(), Error>;

@@ -78,7 +78,7 @@ pub enum Cgroup {
 }
 
 /// Whether the supervisor compares a new image with what was decided.
-const EXEC_CHECKED: bool = false;
+const EXEC_CHECKED: bool = true;
 
 /// Capabilities that matter, with their numbers (linux/capability.h).
 const CAPABILITIES: &[(u32, &str)] = &[

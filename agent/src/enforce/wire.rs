@@ -108,7 +108,7 @@ fn identity(
         AUTHZ_OBJ_PATH if action == Action::NetConnect => format!("unix:{}", text(path)),
         AUTHZ_OBJ_PATH => text(path),
         AUTHZ_OBJ_FOREIGN => format!("foreign:{}", text(path)),
-        AUTHZ_OBJ_BROKEN => "unknown:path".into(),
+        AUTHZ_OBJ_BROKEN => format!("unknown:{}", unnamed(action)),
         AUTHZ_OBJ_ANON => anonymous(path, other),
         AUTHZ_OBJ_UNIX_PATH => format!("unix:{}", text(path)),
         AUTHZ_OBJ_UNIX_ABSTRACT => format!("unix:@{}", text(path)),
@@ -122,6 +122,16 @@ fn identity(
         }
         object => return Err(WireError(format!("object kind {object}"))),
     })
+}
+
+/// What a name that could not be told would have been.
+fn unnamed(action: Action) -> &'static str {
+    match action.as_str().split_once('.') {
+        Some(("net", _)) => "address",
+        Some(("system", _)) => "name",
+        _ if matches!(action, Action::ProcessPtrace | Action::ProcessSignal) => "process",
+        _ => "path",
+    }
 }
 
 /// `anon:pipe`, `anon:memfd:NAME`, `anon:[eventpoll]`: by file system type and name.
@@ -280,6 +290,9 @@ mod tests {
         assert_eq!(id(AUTHZ_OBJ_PATH, Action::FileRead, b"/etc/hosts", b""), "/etc/hosts");
         assert_eq!(id(AUTHZ_OBJ_PATH, Action::FileRead, b"/a\xff", b""), "/a\\xff");
         assert_eq!(id(AUTHZ_OBJ_FOREIGN, Action::FileRead, b"/prod/x", b""), "foreign:/prod/x");
+        assert_eq!(id(AUTHZ_OBJ_BROKEN, Action::FileSetattr, b"", b""), "unknown:path");
+        assert_eq!(id(AUTHZ_OBJ_BROKEN, Action::NetConnect, b"", b""), "unknown:address");
+        assert_eq!(id(AUTHZ_OBJ_BROKEN, Action::SystemIoUring, b"", b""), "unknown:name");
         assert_eq!(id(AUTHZ_OBJ_ANON, Action::FileRead, b"tmpfs", b"memfd:x"), "anon:memfd:x");
         assert_eq!(id(AUTHZ_OBJ_ANON, Action::FileRead, b"pipefs", b""), "anon:pipe");
         assert_eq!(id(AUTHZ_OBJ_UNIX_ABSTRACT, Action::NetConnect, b"x", b""), "unix:@x");

@@ -64,6 +64,42 @@ fn the_run_folder_is_made_for_its_user_alone() {
 }
 
 #[test]
+fn daemons_are_found_whatever_the_environment_was() {
+    let root = tempfile::tempdir().unwrap();
+    let mut owner = owner(root.path());
+    let is_root = owner.uid == 0;
+    if is_root {
+        owner.uid = 4_000_001;
+    }
+    let give = |path: &Path, uid| {
+        if is_root {
+            std::os::unix::fs::chown(path, Some(uid), None).unwrap();
+        }
+    };
+    let other = root.path().join("xdg");
+    let login = root.path().join(format!("run/{}/authz", owner.uid));
+    for folder in [&login, &owner.run(), &other.join("authz")] {
+        fs::create_dir_all(folder).unwrap();
+        fs::set_permissions(folder, fs::Permissions::from_mode(0o700)).unwrap();
+        give(folder, owner.uid);
+    }
+    give(&other, owner.uid);
+    let temporary = owner.run();
+    assert_eq!(owner.run_roots(), [Path::new("/run/authz"), &login, &temporary]);
+    owner.xdg_run = Some(other.clone());
+    assert_eq!(owner.run_roots(), [Path::new("/run/authz"), &login, &temporary, &other.join("authz")]);
+}
+
+#[test]
+fn a_session_leaves_all_daemons_of_its_user_alone() {
+    let owner = owner(Path::new("/r"));
+    let of_root = ["/run/authz", "/var/lib/authz"].map(PathBuf::from);
+    assert_eq!(owner.protected(0), of_root);
+    let runs = ["/r/run/4000001/authz", "/r/tmp/authz-4000001"].map(PathBuf::from);
+    assert_eq!(owner.protected(4_000_001), [of_root, runs].concat());
+}
+
+#[test]
 fn a_link_is_not_a_run_folder() {
     let root = tempfile::tempdir().unwrap();
     let user = user(root.path());

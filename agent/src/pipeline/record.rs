@@ -54,10 +54,10 @@ impl Pipeline {
         self.append_or_log(entry);
     }
 
-    /// Events that were lost, by count.
-    pub fn lost(&mut self, count: u64) {
+    /// Operations that left no event of their own, with their common cause.
+    pub fn unrecorded(&mut self, cause: &str, count: u64) {
         let mut entry = Entry::new(Kind::Gap);
-        entry.causes.push("the event ring was full".into());
+        entry.causes.push(cause.into());
         entry.count = Some(count);
         self.append_or_log(entry);
     }

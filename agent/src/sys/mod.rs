@@ -5,6 +5,7 @@ pub mod bpf_map;
 pub mod features;
 pub mod file;
 pub mod identity;
+pub mod interrupt;
 pub mod landlock;
 pub mod ptrace;
 pub mod sigchld;

@@ -77,7 +77,7 @@ pub fn spawn_gated(
     let (go_child, mut go) = io::pipe()?;
     let parent_ends = [hello.as_raw_fd(), go.as_raw_fd()];
     // SAFETY: after fork the closure only makes system calls (close, setgroups, setresgid, setresuid, getpid,
-    // landlock_restrict_self, prctl, seccomp, write, read, close_range), which are async-signal-safe; it allocates
+    // landlock_restrict_self, prctl, seccomp, sigprocmask, write, read, close_range), which are async-signal-safe; it allocates
     // nothing.
     unsafe {
         command.pre_exec(move || {
@@ -98,6 +98,10 @@ pub fn spawn_gated(
             if libc::write(hello, words.as_ptr().cast(), size_of::<Hello>()) != size_of::<Hello>() as isize {
                 return Err(io::Error::last_os_error());
             }
+            // What this process waits for in its own way is the agent's again.
+            let mut none: libc::sigset_t = std::mem::zeroed();
+            libc::sigemptyset(&raw mut none);
+            libc::sigprocmask(libc::SIG_SETMASK, &raw const none, std::ptr::null_mut());
             // Nothing but the standard three reaches the agent.
             if libc::close_range(3, libc::c_uint::MAX, libc::CLOSE_RANGE_CLOEXEC as libc::c_int) != 0 {
                 return Err(io::Error::last_os_error());

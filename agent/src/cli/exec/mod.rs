@@ -139,14 +139,14 @@ impl Exec {
         let identity = Identity::of(self.user.as_deref())?;
         let mut request = self.request(&identity)?;
         let (confinement, floor) = confined.unzip();
-        request.floor = floor;
+        request.floor = floor.clone();
         let mut started = None;
         let command = identity.prepare(&self.command);
         let child = spawn_gated(command, identity.credentials, confinement, |pid, listener| {
             let request = StartSession { pid, listener, ..request };
             match client.ask(&Request::StartSession(request))? {
                 Response::Started(session) => {
-                    self.announce(&session, choice);
+                    self.announce(&session, choice, floor.as_ref());
                     started = Some(session);
                     Ok(())
                 }
@@ -200,14 +200,19 @@ impl Exec {
         })
     }
 
-    fn announce(&self, session: &Started, choice: &Choice) {
+    fn announce(&self, session: &Started, choice: &Choice, floor: Option<&Laid>) {
         if self.json {
-            eprintln!("{}", serde_json::json!({ "started": session, "mode": self.mode, "backend": choice }));
+            let start = serde_json::json!({
+                "started": session, "mode": self.mode, "backend": choice, "floor": floor,
+            });
+            eprintln!("{start}");
         } else if !self.quiet {
+            let floor = floor.filter(|laid| laid.tracing || !laid.missing.is_empty());
             eprintln!(
-                "authz: {} by {choice}, {}; policy {} ({}), session {}",
+                "authz: {} by {choice}, {}{}; policy {} ({}), session {}",
                 if self.mode == Mode::Enforce { "enforced" } else { "observed, nothing is blocked," },
                 session.enforcement,
+                floor.map(|laid| format!("; floor by {laid}")).unwrap_or_default(),
                 &session.policy[..12],
                 self.policy.join(" "),
                 session.session,

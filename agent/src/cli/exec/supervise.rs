@@ -15,14 +15,16 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::SigSet;
 use uuid::Uuid;
 
+use super::identity::Identity;
 use super::{Exec, FAILED, Launched, absolute, connect, wait};
 use crate::daemon;
 use crate::enforce::choice::Choice;
 use crate::enforce::landlock::Laid;
 use crate::enforce::level::Backend;
 use crate::enforce::seccomp::filter;
+use crate::event::Mode;
 use crate::paths::{self, Owner};
-use crate::policy::Engine;
+use crate::policy::{Engine, Floor};
 use crate::sys::spawn::Confinement;
 
 /// Starts the supervisor with this process's own arguments, and ends with the status that it reports.
@@ -109,8 +111,14 @@ fn start_daemon(state: PathBuf) -> anyhow::Result<(PathBuf, JoinHandle<anyhow::R
 fn confined(exec: &Exec) -> anyhow::Result<(Confinement, Laid)> {
     let run = Owner::this().make_run()?;
     let state = paths::make_state(&exec.state()?)?;
-    let bundle = daemon::bundle(&absolute(&exec.policy)?, &exec.workspace()?, &run, &state)?;
-    let floor = Engine::load(&bundle)?.floor().prepare()?;
+    let owner = Identity::of(exec.user.as_deref())?.uid.as_raw();
+    let bundle = daemon::bundle(&absolute(&exec.policy)?, &exec.workspace()?, owner, &run, &state)?;
+    let floor = match exec.mode {
+        Mode::Enforce => Engine::load(&bundle)?.floor().clone(),
+        // Landlock only knows to block.
+        Mode::Observe => Floor::default(),
+    };
+    let floor = floor.prepare()?;
     let laid = floor.laid.clone();
     Ok((Confinement { filter: filter::program(), ruleset: floor.into_ruleset() }, laid))
 }

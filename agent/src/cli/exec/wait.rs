@@ -2,7 +2,6 @@
 
 use std::io::{PipeReader, Read};
 use std::os::fd::AsFd;
-use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, ExitCode};
 
 use anyhow::{Context as _, bail};
@@ -10,8 +9,10 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigSet, SigmaskHow, Signal, kill, sigprocmask};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
-use nix::sys::wait::{Id, WaitPidFlag, waitid};
+use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
 use nix::unistd::Pid;
+
+use crate::sys::peer::pidfd_open;
 
 /// Signals that are taken by `wait` and not by their default.
 pub fn block_signals() -> anyhow::Result<SigSet> {
@@ -44,17 +45,34 @@ pub fn wait_as_parent(child: Child, signals: &SigSet) -> anyhow::Result<u8> {
     wait_and(child, signals, |child| reap_orphans(Some(child)))
 }
 
-fn wait_and(mut child: Child, signals: &SigSet, mut meanwhile: impl FnMut(Pid)) -> anyhow::Result<u8> {
+fn wait_and(child: Child, signals: &SigSet, mut meanwhile: impl FnMut(Pid)) -> anyhow::Result<u8> {
     let fd = SignalFd::with_flags(signals, SfdFlags::SFD_CLOEXEC).context("signalfd")?;
     let pid = Pid::from_raw(child.id() as i32);
+    let ended = pidfd_open(pid.as_raw()).context("cannot wait for the command")?;
     loop {
-        if let Some(status) = child.try_wait().context("cannot wait for the command")? {
-            let code = status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or(0));
-            return Ok(code as u8);
+        let (has_ended, signalled) = either(&ended, &fd)?;
+        if has_ended {
+            return match waitid(Id::Pid(pid), WaitPidFlag::WEXITED).context("cannot wait for the command")? {
+                WaitStatus::Signaled(_, signal, _) => Ok(128 + signal as u8),
+                WaitStatus::Exited(_, code) => Ok(code as u8),
+                other => bail!("the command ended in an unknown way: {other:?}"),
+            };
         }
-        meanwhile(pid);
-        pass_on(&fd, pid)?;
+        if signalled {
+            pass_on(&fd, pid)?;
+            meanwhile(pid);
+        }
     }
+}
+
+/// Waits until one or both are readable.
+fn either(a: &impl AsFd, b: &impl AsFd) -> anyhow::Result<(bool, bool)> {
+    let mut fds = [PollFd::new(a.as_fd(), PollFlags::POLLIN), PollFd::new(b.as_fd(), PollFlags::POLLIN)];
+    match poll(&mut fds, PollTimeout::NONE) {
+        Ok(_) | Err(Errno::EINTR) => {}
+        Err(error) => bail!("poll: {error}"),
+    }
+    Ok((fds[0].any().unwrap_or(false), fds[1].any().unwrap_or(false)))
 }
 
 /// Takes the next signal, and passes it on unless the terminal has sent it to everyone.
@@ -77,13 +95,7 @@ pub fn until_reported(
     let fd = SignalFd::with_flags(signals, SfdFlags::SFD_CLOEXEC).context("signalfd")?;
     let pid = Pid::from_raw(supervisor.id() as i32);
     loop {
-        let mut fds =
-            [PollFd::new(report.as_fd(), PollFlags::POLLIN), PollFd::new(fd.as_fd(), PollFlags::POLLIN)];
-        match poll(&mut fds, PollTimeout::NONE) {
-            Ok(_) | Err(Errno::EINTR) => {}
-            Err(error) => bail!("poll: {error}"),
-        }
-        let (reported, signalled) = (fds[0].any().unwrap_or(false), fds[1].any().unwrap_or(false));
+        let (reported, signalled) = either(&report, &fd)?;
         if reported {
             let mut status = [0];
             if report.read(&mut status).context("cannot read the status")? == 1 {
@@ -101,13 +113,17 @@ pub fn until_reported(
 }
 
 /// Takes note of the end of processes that came back to this one. `except`: who is waited for elsewhere.
+///
+/// Only of those that have ended: to wait for a child that another thread of this process traces would take that
+/// thread's stops (the kernel sees one tracer in a process that is parent and tracer).
 pub fn reap_orphans(except: Option<Pid>) {
-    // Not what other threads trace.
-    let which = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::__WNOTHREAD;
-    while let Ok(status) = waitid(Id::All, which | WaitPidFlag::WNOWAIT) {
-        let Some(pid) = status.pid().filter(|pid| Some(*pid) != except) else { return };
-        if waitid(Id::Pid(pid), which).is_err() {
-            return;
+    let children = std::fs::read_to_string("/proc/thread-self/children").unwrap_or_default();
+    for pid in children.split_ascii_whitespace().filter_map(|pid| pid.parse().ok()).map(Pid::from_raw) {
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        let ended = stat.rsplit_once(')').is_some_and(|(_, rest)| rest.trim_start().starts_with('Z'));
+        if ended && Some(pid) != except {
+            // It may be another's to see first; then it comes again.
+            waitid(Id::Pid(pid), WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG).ok();
         }
     }
 }

@@ -1,12 +1,14 @@
 //! A call under way: what was asked, by whom, and the verdict about it.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::os::fd::OwnedFd;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use nix::errno::Errno;
 use nix::sys::stat::umask;
 
+use super::blocked::RESTART;
 use super::facts;
 use super::judge::{Judge, Known};
 use super::resolve::{End, Last, Resolver};
@@ -39,24 +41,43 @@ pub struct Call<'a> {
     /// Who decides.
     pub judge: &'a Judge,
     /// The session.
-    pub session: &'a Known,
+    pub session: &'a Arc<Known>,
     /// What was asked.
     pub asked: Notification,
     /// By whom.
     pub target: Target,
     /// Files that must stay open until the call is done.
     kept: RefCell<Vec<OwnedFd>>,
+    /// A signal of the thread has ended what was done for it.
+    interrupted: Cell<bool>,
 }
 
 impl<'a> Call<'a> {
     /// A call that waits.
-    pub fn new(judge: &'a Judge, session: &'a Known, asked: Notification, target: Target) -> Self {
-        Self { judge, session, asked, target, kept: RefCell::default() }
+    pub fn new(judge: &'a Judge, session: &'a Arc<Known>, asked: Notification, target: Target) -> Self {
+        Self { judge, session, asked, target, kept: RefCell::default(), interrupted: Cell::new(false) }
     }
 
     /// Keeps a file open until the call is done: it is named by its descriptor.
     pub fn keep(&self, file: OwnedFd) {
         self.kept.borrow_mut().push(file);
+    }
+
+    /// Does something that may block.
+    pub fn blocking<T>(&self, act: impl FnOnce() -> nix::Result<T>) -> nix::Result<T> {
+        let result = self.judge.blocked.during(self.session, self.asked.id, self.target.tid, act);
+        if matches!(result, Err(Errno::EINTR)) {
+            self.interrupted.set(true);
+        }
+        result
+    }
+
+    /// What the call comes to, where a signal may have ended it.
+    pub fn finish(&self, result: Result) -> Result {
+        match result {
+            Err(Errno::EINTR) if self.interrupted.get() => Ok(Outcome::Value(RESTART)),
+            result => result,
+        }
     }
 
     /// An argument.
@@ -93,12 +114,14 @@ impl<'a> Call<'a> {
 
     /// The folder that a path starts from.
     pub fn start(&self, folder: i32, path: &[u8]) -> Result<OwnedFd> {
+        worker::back()?;
         let folder = if path.starts_with(b"/") { libc::AT_FDCWD } else { folder };
         self.target.folder(folder)
     }
 
     /// A resolver for this thread; before [`Call::act`].
     pub fn resolver(&self) -> Result<Resolver<'_>> {
+        worker::back()?;
         let moved = self.session.moved.load(Ordering::Acquire);
         let root = if moved { Some(self.target.root()?) } else { None };
         Ok(Resolver::new(&self.target, root))

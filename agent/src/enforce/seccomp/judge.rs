@@ -2,8 +2,9 @@
 //! mediated ends here, as every hook ends in `decide()` of ebpf/lib/decide.h.
 
 use std::collections::HashMap;
+use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::mpsc::Sender;
 use std::sync::{Arc, Condvar, Mutex, RwLock};
@@ -12,6 +13,7 @@ use std::time::{Duration, Instant};
 use nix::errno::Errno;
 use nix::sys::eventfd::EventFd;
 
+use super::blocked::Blocked;
 use super::table::Table;
 use crate::abi::raw::*;
 use crate::clock::monotonic_ns;
@@ -50,8 +52,18 @@ pub struct Known {
     pub audit_each: bool,
     /// How long a human has.
     pub hold_timeout: Duration,
+    /// Folders of control sockets.
+    pub control: Vec<PathBuf>,
     /// A process may have a root or namespace of its own, by a rule of the policy.
     pub moved: AtomicBool,
+}
+
+impl Known {
+    /// Whether a path is that of a control socket: no session speaks to one, in any mode.
+    pub fn is_control(&self, path: &[u8]) -> bool {
+        let path = Path::new(OsStr::from_bytes(path));
+        self.control.iter().any(|folder| path.starts_with(folder))
+    }
 }
 
 /// An answer on its way to a worker.
@@ -72,6 +84,8 @@ struct Waiting {
 pub struct Judge {
     /// What is remembered.
     pub table: Table,
+    /// What blocks.
+    pub blocked: Arc<Blocked>,
     /// Live sessions by index.
     pub sessions: RwLock<HashMap<u32, Arc<Known>>>,
     events: Mutex<Sender<Event>>,
@@ -79,15 +93,13 @@ pub struct Judge {
     slots: Mutex<HashMap<u64, Arc<Slot>>>,
     last_ticket: AtomicU64,
     heartbeat_ns: AtomicU64,
-    /// The folder of control sockets.
-    run: Vec<u8>,
 }
 
 impl Judge {
-    /// Events go to `events`, after which `wake` is readable. `run`: the folder of control sockets.
-    pub fn new(events: Sender<Event>, wake: Arc<EventFd>, run: &Path) -> Self {
+    /// Events go to `events`, after which `wake` is readable.
+    pub fn new(events: Sender<Event>, wake: Arc<EventFd>, blocked: Arc<Blocked>) -> Self {
         Self {
-            run: run.as_os_str().as_bytes().to_vec(),
+            blocked,
             table: Table::default(),
             sessions: RwLock::default(),
             events: Mutex::new(events),
@@ -96,11 +108,6 @@ impl Judge {
             last_ticket: AtomicU64::new(0),
             heartbeat_ns: AtomicU64::new(monotonic_ns()),
         }
-    }
-
-    /// Whether a path is that of a control socket: no session speaks to one, in any mode.
-    pub fn is_control(&self, path: &[u8]) -> bool {
-        path.strip_prefix(&self.run[..]).is_some_and(|rest| rest.starts_with(b"/"))
     }
 
     /// The daemon lives.

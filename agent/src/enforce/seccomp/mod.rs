@@ -9,6 +9,7 @@
 
 mod address;
 mod attributes;
+mod blocked;
 mod call;
 pub mod calls;
 mod exec;
@@ -29,7 +30,7 @@ mod worker;
 
 use std::collections::HashSet;
 use std::os::fd::{AsFd, BorrowedFd};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, channel};
@@ -41,10 +42,12 @@ use nix::sys::eventfd::{EfdFlags, EventFd};
 use super::level::Enforcement;
 use super::{Admission, EnforcementPoint, Error};
 use crate::event::{Action, Event, Mode};
+use crate::paths::Owner;
 use crate::pipeline::{Answer, EventSource, Remembered, VerdictSink};
 use crate::session::Session;
 use crate::sys::peer::Peer;
 use crate::sys::seccomp::Listener;
+use blocked::Blocked;
 use judge::{Judge, Known};
 use worker::Workers;
 
@@ -54,18 +57,22 @@ pub struct Supervisor {
     events: Receiver<Event>,
     wake: Arc<EventFd>,
     enforcement: Enforcement,
+    /// The folder of this user's daemons.
+    run: PathBuf,
 }
 
 impl Supervisor {
-    /// Without a session. `run`: the folder of control sockets, to which no session connects.
+    /// Without a session. `run`: the folder of this user's daemons, to which no session connects.
     pub fn new(run: &Path, enforcement: Enforcement) -> Result<Self, Error> {
         let flags = EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK;
         let wake = EventFd::from_value_and_flags(0, flags)
             .map_err(|error| Error::Io { what: "eventfd", source: error.into() })?;
         let wake = Arc::new(wake);
+        let blocked =
+            Blocked::start().map_err(|source| Error::Io { what: "cannot start a thread", source })?;
         let (sender, events) = channel();
-        let judge = Arc::new(Judge::new(sender, wake.clone(), run));
-        Ok(Self { judge, events, wake, enforcement })
+        let judge = Arc::new(Judge::new(sender, wake.clone(), blocked));
+        Ok(Self { judge, events, wake, enforcement, run: run.to_owned() })
     }
 
     fn session(&self, index: u32) -> Option<Arc<Known>> {
@@ -99,6 +106,8 @@ impl EnforcementPoint for Supervisor {
         let number = admission.listener.ok_or_else(missing);
         let listener = number.and_then(|number| Listener::of_process(session.first_pid, number));
         let failed = |source| Error::Io { what: "cannot take the seccomp listener", source };
+        let mut control = Owner::this().protected(session.owner);
+        control.push(self.run.clone());
         let known = Arc::new(Known {
             index: session.index,
             listener: listener.map_err(failed)?,
@@ -109,6 +118,7 @@ impl EnforcementPoint for Supervisor {
             reads_arguments: session.engine.reads().needs("resource.properties.argv"),
             audit_each: admission.audit_each,
             hold_timeout: session.hold_timeout,
+            control,
             moved: AtomicBool::new(false),
         });
         if let Ok(mut sessions) = self.judge.sessions.write() {
@@ -156,8 +166,8 @@ impl EnforcementPoint for Supervisor {
     fn sweep(&mut self) {}
 
     /// The channel has no bound that could be met.
-    fn lost(&mut self) -> u64 {
-        0
+    fn unrecorded(&mut self) -> Vec<(&'static str, u64)> {
+        Vec::new()
     }
 
     fn close(&mut self) -> Result<(), Error> {

@@ -311,7 +311,9 @@ fn reopen(
             return Ok(opened);
         }
     }
-    open(by_descriptor(file.as_fd()).as_str(), flags, Mode::empty())
+    let open = || open(by_descriptor(file.as_fd()).as_str(), flags, Mode::empty());
+    // A pipe waits for its other end, a device for whatever it likes.
+    if matches!(kind(stat), SFlag::S_IFIFO | SFlag::S_IFCHR) { call.blocking(open) } else { open() }
 }
 
 /// A file without a name is decided by its folder.

@@ -69,7 +69,7 @@ fn judged(call: &Call<'_>, to: &Socket, bytes: Vec<u8>, given_for: Use, instead:
             };
             let stat = fstat(&file)?;
             let path = path_of(file.as_fd())?;
-            if call.judge.is_control(&path) {
+            if call.session.is_control(&path) {
                 put_unix_path(&mut raw, &path, &stat);
                 return Err(call.judge.guard(call.session, &raw));
             }
@@ -104,7 +104,7 @@ pub fn connect(call: &Call<'_>) -> Result {
     let address = copied(call, call.arg(1), call.int(2))?;
     let address = judged(call, &to, address, Use::Connect, false)?;
     call.act()?;
-    socket::connect(to.fd.as_fd(), &address)?;
+    call.blocking(|| socket::connect(to.fd.as_fd(), &address))?;
     DONE
 }
 
@@ -146,7 +146,7 @@ pub fn sendto(call: &Call<'_>) -> Result {
     call.act()?;
     sent(
         call,
-        socket::send(to.fd.as_fd(), &address, &data, &[], call.int(3) | libc::MSG_NOSIGNAL),
+        call.blocking(|| socket::send(to.fd.as_fd(), &address, &data, &[], call.int(3) | libc::MSG_NOSIGNAL)),
         call.int(3),
     )
 }
@@ -201,7 +201,9 @@ impl Message {
             judged(call, to, self.address, Use::Send, false)?
         };
         call.act()?;
-        socket::send(to.fd.as_fd(), &address, &self.data, &self.control, flags | libc::MSG_NOSIGNAL)
+        call.blocking(|| {
+            socket::send(to.fd.as_fd(), &address, &self.data, &self.control, flags | libc::MSG_NOSIGNAL)
+        })
     }
 }
 

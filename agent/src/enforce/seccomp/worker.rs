@@ -162,53 +162,56 @@ impl Workers {
         let target = Target::read(asked.tid)?;
         let call = Call::new(&self.judge, &self.session, asked, target);
         call.check()?;
-        match asked.number {
-            libc::SYS_open | libc::SYS_openat | libc::SYS_openat2 | libc::SYS_creat => open::open_call(&call),
-            libc::SYS_mkdir | libc::SYS_mkdirat => names::mkdir(&call),
-            libc::SYS_mknod | libc::SYS_mknodat => names::mknod(&call),
-            libc::SYS_symlink | libc::SYS_symlinkat => names::symlink(&call),
-            libc::SYS_unlink | libc::SYS_unlinkat | libc::SYS_rmdir => names::unlink(&call),
-            libc::SYS_rename | libc::SYS_renameat | libc::SYS_renameat2 => names::rename(&call),
-            libc::SYS_link | libc::SYS_linkat => names::link(&call),
-            libc::SYS_truncate | libc::SYS_ftruncate => attributes::shorten(&call),
-            libc::SYS_chmod | libc::SYS_fchmod | libc::SYS_fchmodat | libc::SYS_fchmodat2 => {
-                attributes::chmod(&call)
-            }
-            libc::SYS_chown | libc::SYS_fchown | libc::SYS_lchown | libc::SYS_fchownat => {
-                attributes::chown(&call)
-            }
-            libc::SYS_utime | libc::SYS_utimes | libc::SYS_futimesat | libc::SYS_utimensat => {
-                attributes::utimes(&call)
-            }
-            libc::SYS_setxattr
-            | libc::SYS_lsetxattr
-            | libc::SYS_fsetxattr
-            | libc::SYS_removexattr
-            | libc::SYS_lremovexattr
-            | libc::SYS_fremovexattr => attributes::xattr(&call),
-            libc::SYS_ioctl => attributes::flags(&call),
-            libc::SYS_execve | libc::SYS_execveat => exec::exec(&call),
-            libc::SYS_mmap | libc::SYS_mprotect | libc::SYS_pkey_mprotect => map::map(&call),
-            libc::SYS_connect => socket::connect(&call),
-            libc::SYS_bind => socket::bind(&call),
-            libc::SYS_sendto => socket::sendto(&call),
-            libc::SYS_sendmsg => socket::sendmsg(&call),
-            libc::SYS_sendmmsg => socket::sendmmsg(&call),
-            libc::SYS_kill
-            | libc::SYS_tkill
-            | libc::SYS_tgkill
-            | libc::SYS_rt_sigqueueinfo
-            | libc::SYS_rt_tgsigqueueinfo
-            | libc::SYS_pidfd_send_signal => process::signal(&call),
-            libc::SYS_ptrace
-            | libc::SYS_process_vm_readv
-            | libc::SYS_process_vm_writev
-            | libc::SYS_process_madvise
-            | libc::SYS_pidfd_getfd
-            | libc::SYS_kcmp => process::trace(&call),
-            libc::SYS_socket | libc::SYS_socketpair => system::socket(&call),
-            libc::SYS_unshare | libc::SYS_clone | libc::SYS_setns => system::namespace(&call),
-            _ => system::system(&call),
+        call.finish(handle(&call))
+    }
+}
+
+/// Whose call it is.
+fn handle(call: &Call<'_>) -> Result {
+    match call.asked.number {
+        libc::SYS_open | libc::SYS_openat | libc::SYS_openat2 | libc::SYS_creat => open::open_call(call),
+        libc::SYS_mkdir | libc::SYS_mkdirat => names::mkdir(call),
+        libc::SYS_mknod | libc::SYS_mknodat => names::mknod(call),
+        libc::SYS_symlink | libc::SYS_symlinkat => names::symlink(call),
+        libc::SYS_unlink | libc::SYS_unlinkat | libc::SYS_rmdir => names::unlink(call),
+        libc::SYS_rename | libc::SYS_renameat | libc::SYS_renameat2 => names::rename(call),
+        libc::SYS_link | libc::SYS_linkat => names::link(call),
+        libc::SYS_truncate | libc::SYS_ftruncate => attributes::shorten(call),
+        libc::SYS_chmod | libc::SYS_fchmod | libc::SYS_fchmodat | libc::SYS_fchmodat2 => {
+            attributes::chmod(call)
         }
+        libc::SYS_chown | libc::SYS_fchown | libc::SYS_lchown | libc::SYS_fchownat => attributes::chown(call),
+        libc::SYS_utime | libc::SYS_utimes | libc::SYS_futimesat | libc::SYS_utimensat => {
+            attributes::utimes(call)
+        }
+        libc::SYS_setxattr
+        | libc::SYS_lsetxattr
+        | libc::SYS_fsetxattr
+        | libc::SYS_removexattr
+        | libc::SYS_lremovexattr
+        | libc::SYS_fremovexattr => attributes::xattr(call),
+        libc::SYS_ioctl => attributes::flags(call),
+        libc::SYS_execve | libc::SYS_execveat => exec::exec(call),
+        libc::SYS_mmap | libc::SYS_mprotect | libc::SYS_pkey_mprotect => map::map(call),
+        libc::SYS_connect => socket::connect(call),
+        libc::SYS_bind => socket::bind(call),
+        libc::SYS_sendto => socket::sendto(call),
+        libc::SYS_sendmsg => socket::sendmsg(call),
+        libc::SYS_sendmmsg => socket::sendmmsg(call),
+        libc::SYS_kill
+        | libc::SYS_tkill
+        | libc::SYS_tgkill
+        | libc::SYS_rt_sigqueueinfo
+        | libc::SYS_rt_tgsigqueueinfo
+        | libc::SYS_pidfd_send_signal => process::signal(call),
+        libc::SYS_ptrace
+        | libc::SYS_process_vm_readv
+        | libc::SYS_process_vm_writev
+        | libc::SYS_process_madvise
+        | libc::SYS_pidfd_getfd
+        | libc::SYS_kcmp => process::trace(call),
+        libc::SYS_socket | libc::SYS_socketpair => system::socket(call),
+        libc::SYS_unshare | libc::SYS_clone | libc::SYS_setns => system::namespace(call),
+        _ => system::system(call),
     }
 }
