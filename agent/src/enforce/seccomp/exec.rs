@@ -222,17 +222,20 @@ fn run(call: &Call<'_>, decided: &Decided) -> Result {
                         call.judge.fail(call.session, event, AUTHZ_CAUSE_GUARD).ok();
                     }
                 }
-                ptrace::detach(pid, 0).ok();
-                break;
-            }
-            Ok((pid, Stop::Signal(signal))) => {
-                if ptrace::cont(pid, signal).is_err() {
+                // One that was killed cannot be let go. It ends, and only after that was waited for here can its
+                // parent wait for it.
+                if ptrace::detach(pid, 0).is_ok() {
                     break;
                 }
             }
+            Ok((pid, Stop::Signal(signal))) => {
+                // Else it was killed: its end comes next.
+                ptrace::cont(pid, signal).ok();
+            }
             Ok((pid, Stop::Event { .. } | Stop::Other)) => {
-                ptrace::detach(pid, 0).ok();
-                break;
+                if ptrace::detach(pid, 0).is_ok() {
+                    break;
+                }
             }
             Ok((_, Stop::Exited)) | Err(Errno::ECHILD) => break,
             Err(Errno::EINTR) => {}
