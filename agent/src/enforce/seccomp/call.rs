@@ -11,7 +11,7 @@ use nix::sys::stat::umask;
 use super::blocked::RESTART;
 use super::facts;
 use super::judge::{Judge, Known};
-use super::resolve::{End, Last, Resolver};
+use super::resolve::{End, Last, Resolver, is_own};
 use super::target::Target;
 use super::worker;
 use crate::abi::raw::*;
@@ -142,9 +142,7 @@ impl<'a> Call<'a> {
 
     /// Decides. What aims at the supervisor is refused whatever the policy says.
     pub fn decide(&self, raw: &authz_event) -> Result<Verdict> {
-        if u32::from(raw.object) == AUTHZ_OBJ_PATH
-            && self.is_supervisor(&raw.data[..usize::from(raw.path_len)])
-        {
+        if u32::from(raw.object) == AUTHZ_OBJ_PATH && is_own(&raw.data[..usize::from(raw.path_len)]) {
             return Err(self.judge.guard(self.session, raw));
         }
         self.judge.decide(self.session, self.asked.id, raw)
@@ -156,11 +154,5 @@ impl<'a> Call<'a> {
             Verdict::Allow => Ok(()),
             Verdict::Deny | Verdict::Compute(_) => Err(Errno::EACCES),
         }
-    }
-
-    /// A path of this process, whose own rights on it are more than the agent's.
-    fn is_supervisor(&self, path: &[u8]) -> bool {
-        let own = format!("/proc/{}", std::process::id());
-        path.strip_prefix(own.as_bytes()).is_some_and(|rest| rest.is_empty() || rest.starts_with(b"/"))
     }
 }

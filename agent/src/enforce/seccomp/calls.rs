@@ -63,6 +63,9 @@ const SYS_FILE_SETATTR: c_long = 469;
 /// include/uapi/linux/fs.h: FS_IOC_SETFLAGS, FS_IOC32_SETFLAGS, FS_IOC_FSSETXATTR, and FAT's own.
 const FLAG_IOCTLS: &[u32] = &[0x4008_6602, 0x4004_6602, 0x401c_5820, 0x4004_7211];
 
+/// include/uapi/asm-generic/ioctls.h: TIOCSTI, and TIOCLINUX, which can paste.
+const TERMINAL_IOCTLS: &[u32] = &[0x5412, 0x541c];
+
 /// Flags of clone and unshare that make one.
 pub const NAMESPACES: u32 = (libc::CLONE_NEWNS
     | libc::CLONE_NEWCGROUP
@@ -175,6 +178,7 @@ pub const CALLS: &[Call] = &[
     left("process_vm_readv", libc::SYS_process_vm_readv, &[ProcessPtrace]),
     left("process_vm_writev", libc::SYS_process_vm_writev, &[ProcessPtrace]),
     left("process_madvise", libc::SYS_process_madvise, &[ProcessPtrace]),
+    left("prlimit64", libc::SYS_prlimit64, &[ProcessPtrace]).when(When::Not(0, u32::MAX, &[0])),
     left("kcmp", libc::SYS_kcmp, &[ProcessPtrace]),
     left("pidfd_getfd", libc::SYS_pidfd_getfd, &[ProcessPtrace]),
     left("kill", libc::SYS_kill, &[ProcessSignal]),
@@ -224,6 +228,8 @@ pub const CALLS: &[Call] = &[
     left("io_uring_enter", libc::SYS_io_uring_enter, &[SystemIoUring]),
     left("io_uring_register", libc::SYS_io_uring_register, &[SystemIoUring]),
     // No action names these, and no agent needs them.
+    // Input typed for whoever reads the terminal next.
+    refused("ioctl", libc::SYS_ioctl, libc::EPERM).when(When::Is(1, TERMINAL_IOCTLS)),
     refused("userfaultfd", libc::SYS_userfaultfd, libc::EPERM),
     refused("keyctl", libc::SYS_keyctl, libc::EPERM),
     refused("add_key", libc::SYS_add_key, libc::EPERM),

@@ -16,6 +16,7 @@ use nix::unistd::{AccessFlags, Pid, faccessat};
 use super::call::{Call, Outcome, Result};
 use super::facts::put_file;
 use super::image::{self, Image};
+use super::map;
 use super::resolve::{End, Last, by_descriptor, kind, path_of};
 use super::worker::back;
 use crate::abi::raw::{AUTHZ_CAUSE_GUARD, AUTHZ_ROLE_INTERPRETER, AUTHZ_ROLE_PROGRAM, authz_event};
@@ -33,6 +34,8 @@ const ARGUMENTS_MAX: usize = 8 << 20;
 struct Decided {
     /// The file that is mapped in the end.
     image: FileStat,
+    /// Its path and that of its loader: nothing else is mapped before the first instruction.
+    mapped: Vec<Vec<u8>>,
     /// Its arguments, each with a NUL.
     arguments: Vec<u8>,
 }
@@ -119,7 +122,8 @@ fn decide(call: &Call<'_>, file: OwnedFd, name: &[u8], mut arguments: Vec<Vec<u8
         let stat = executable(&file)?;
         let mut raw = call.record(Action::ProcessExec);
         raw.role = role as u8;
-        put_file(&mut raw, &path_of(file.as_fd())?, Some(&stat));
+        let path = path_of(file.as_fd())?;
+        put_file(&mut raw, &path, Some(&stat));
         allow(call, &raw, &arguments)?;
         match image::of(&head(call, &file)?) {
             Image::Script { interpreter, argument } => {
@@ -134,25 +138,28 @@ fn decide(call: &Call<'_>, file: OwnedFd, name: &[u8], mut arguments: Vec<Vec<u8
             }
             Image::Foreign => return Err(Errno::ENOEXEC),
             Image::Elf { loader } => {
+                let mut mapped = vec![path];
                 if let Some(loader) = loader {
                     let file = existing(call.resolve(libc::AT_FDCWD, &loader, Last::Follow)?)?;
                     let mut raw = call.record(Action::ProcessExec);
                     raw.role = AUTHZ_ROLE_PROGRAM as u8;
-                    put_file(&mut raw, &path_of(file.as_fd())?, Some(&executable(&file)?));
+                    let path = path_of(file.as_fd())?;
+                    put_file(&mut raw, &path, Some(&executable(&file)?));
                     allow(call, &raw, &arguments)?;
+                    mapped.push(path);
                 }
-                return Ok(decided(stat, &arguments));
+                return Ok(decided(stat, mapped, &arguments));
             }
             // The kernel knows it, or refuses it; it must be mapped as itself.
-            Image::Unknown => return Ok(decided(stat, &arguments)),
+            Image::Unknown => return Ok(decided(stat, vec![path], &arguments)),
         }
     }
     Err(Errno::ELOOP)
 }
 
-fn decided(image: FileStat, arguments: &[Vec<u8>]) -> Decided {
+fn decided(image: FileStat, mapped: Vec<Vec<u8>>, arguments: &[Vec<u8>]) -> Decided {
     let arguments = arguments.iter().flat_map(|argument| [&argument[..], &[0]].concat()).collect();
-    Decided { image, arguments }
+    Decided { image, mapped, arguments }
 }
 
 fn allow(call: &Call<'_>, raw: &authz_event, arguments: &[Vec<u8>]) -> Result<()> {
@@ -259,7 +266,7 @@ fn image_path(pid: i32) -> Vec<u8> {
         .unwrap_or_default()
 }
 
-/// Whether the new image is what was decided: the same file, unchanged, with the same arguments.
+/// Whether the new image is what was decided: the same file, unchanged, with the same loader and arguments.
 fn is_decided(pid: i32, decided: &Decided) -> bool {
     let Ok(image) = std::fs::metadata(format!("/proc/{pid}/exe")) else { return false };
     let same = image.dev() == decided.image.st_dev
@@ -267,6 +274,7 @@ fn is_decided(pid: i32, decided: &Decided) -> bool {
         && image.size() == decided.image.st_size as u64
         && image.ctime() == decided.image.st_ctime
         && image.ctime_nsec() == decided.image.st_ctime_nsec;
-    same && std::fs::read(format!("/proc/{pid}/cmdline"))
-        .is_ok_and(|arguments| arguments == decided.arguments)
+    same && std::fs::read(format!("/proc/{pid}/maps")).is_ok_and(|maps| {
+        map::names(&maps).all(|name| decided.mapped.iter().any(|path| map::shown(path) == name))
+    }) && std::fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|arguments| arguments == decided.arguments)
 }

@@ -56,6 +56,17 @@ fn mapping(line: &[u8]) -> Option<(u64, u64, &[u8])> {
     Some((number(line.get(..dash)?)?, number(line.get(dash + 1..space)?)?, name))
 }
 
+/// The files of /proc/PID/maps, as they are shown there.
+pub fn names(maps: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let lines = maps.split(|byte| *byte == b'\n').filter_map(mapping);
+    lines.map(|(_, _, name)| name).filter(|name| !name.is_empty())
+}
+
+/// A path as it is shown there.
+pub fn shown(path: &[u8]) -> Vec<u8> {
+    path.split(|byte| *byte == b'\n').collect::<Vec<_>>().join(&b"\\012"[..])
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -66,5 +77,8 @@ mod tests {
         assert_eq!(mapping(line), Some((0x7f00, 0x7fff, &b"/usr/lib/a b.so"[..])));
         assert_eq!(mapping(b"00-01 rw-p 00000000 00:00 0"), Some((0, 1, &b""[..])));
         assert_eq!(mapping(b""), None);
+        let maps = [line, &b"00-01 rw-p 00000000 00:00 0   [stack]"[..], b"02-03 r--p 0 0:0 7  /x\\012y"]
+            .join(&b'\n');
+        assert_eq!(names(&maps).collect::<Vec<_>>(), [&b"/usr/lib/a b.so"[..], &shown(b"/x\ny")]);
     }
 }

@@ -102,6 +102,14 @@ pub fn path_of(file: BorrowedFd<'_>) -> Result<Vec<u8>, Errno> {
     readlinkat(AT_FDCWD, by_descriptor(file).as_str()).map(|path| path.as_bytes().to_vec())
 }
 
+/// Whether a path is one of this process's own below /proc, on which its rights are more than the agent's.
+pub fn is_own(path: &[u8]) -> bool {
+    let number = path.strip_prefix(b"/proc/").and_then(|rest| rest.split(|byte| *byte == b'/').next());
+    let number = number.and_then(|number| std::str::from_utf8(number).ok()?.parse::<i32>().ok());
+    // Each thread has a folder too.
+    number.is_some_and(|number| std::path::Path::new(&format!("/proc/self/task/{number}")).exists())
+}
+
 pub fn kind(stat: &FileStat) -> SFlag {
     SFlag::from_bits_truncate(stat.st_mode & SFlag::S_IFMT.bits())
 }
@@ -253,7 +261,8 @@ impl<'a> Resolver<'a> {
                     return Ok(Jump::Path(path.into_bytes()));
                 }
                 b"mounts" | b"net" => {}
-                // Leads to an object and not to a path.
+                // Leads to an object and not to a path; those of this process are not the agent's.
+                _ if is_own(&path_of(folder.as_fd())?) => return Err(Errno::EACCES),
                 _ => {
                     let flags = OFlag::O_PATH | OFlag::O_CLOEXEC;
                     return openat(folder, OsStr::from_bytes(name), flags, Mode::empty()).map(Jump::To);

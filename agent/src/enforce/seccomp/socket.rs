@@ -21,7 +21,7 @@ const ADDRESS_MAX: i32 = 128;
 /// `UIO_MAXIOV`, and the most messages of one sendmmsg.
 const PIECES_MAX: u64 = 1024;
 /// More than that is sent in parts, as a socket's buffer would have it.
-const DATA_MAX: usize = 16 << 20;
+const DATA_MAX: usize = 1 << 20;
 /// net.core.optmem_max is far below it.
 const CONTROL_MAX: u64 = 1 << 16;
 

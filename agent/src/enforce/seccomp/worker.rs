@@ -20,7 +20,7 @@ use crate::sys::seccomp::Notification;
 const IDLE_MAX: usize = 4;
 
 /// As many calls can be under way; what comes then waits until one is done.
-const WORKERS_MAX: usize = 1024;
+const WORKERS_MAX: usize = 256;
 
 /// Each keeps little on its stack.
 const STACK: usize = 256 << 10;
@@ -209,6 +209,7 @@ fn handle(call: &Call<'_>) -> Result {
         | libc::SYS_process_vm_writev
         | libc::SYS_process_madvise
         | libc::SYS_pidfd_getfd
+        | libc::SYS_prlimit64
         | libc::SYS_kcmp => process::trace(call),
         libc::SYS_socket | libc::SYS_socketpair => system::socket(call),
         libc::SYS_unshare | libc::SYS_clone | libc::SYS_setns => system::namespace(call),
