@@ -20,7 +20,11 @@ impl User {
     fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
-        fs::copy(env!("CARGO_BIN_EXE_authz"), folder.path().join("authz")).unwrap();
+        // By another process: a descriptor for writing would be inherited by what the other test starts meanwhile,
+        // and a program that is open for writing cannot be executed.
+        let copied =
+            Command::new("cp").arg(env!("CARGO_BIN_EXE_authz")).arg(folder.path().join("authz")).status();
+        assert!(copied.unwrap().success());
         let user = Self { uid: nix::unistd::geteuid().as_raw(), folder };
         fs::create_dir(user.home()).unwrap();
         if user.uid != 0 {
