@@ -187,7 +187,9 @@ def kill_daemon(name):
 
 
 def control_socket():
-    found = [os.path.join(folder, name) for folder, _, names in os.walk("/run/authz") for name in names]
+    folders = ["/run/authz", f"/tmp/authz-{os.getuid()}"]
+    found = [os.path.join(folder, name) for top in folders for folder, _, names in os.walk(top) for name in names
+             if name.endswith("sock")]
     for path in found:
         with socket.socket(socket.AF_UNIX) as client:
             client.connect(path)

@@ -13,9 +13,10 @@ enum Sign {
     File(&'static str),
     StaticBusybox,
     VenvModule,
+    PythonTests,
 }
 
-use Sign::{File, Program, StaticBusybox, VenvModule};
+use Sign::{File, Program, PythonTests, StaticBusybox, VenvModule};
 
 /// Package, its sign, and what it is for.
 const PACKAGES: &[(&str, Sign, &str)] = &[
@@ -30,6 +31,8 @@ const PACKAGES: &[(&str, Sign, &str)] = &[
     ("nodejs", Program("node"), "a subject of the tests"),
     ("python3", Program("python3"), "a subject of the tests"),
     ("python3-venv", VenvModule, "holds the Python packages under target/"),
+    ("libpython3-testsuite", PythonTests, "a subject of the tests"),
+    ("bubblewrap", Program("bwrap"), "a subject of the tests"),
     ("iproute2", Program("ip"), "network of the tests"),
     ("qemu-system-x86", Program("qemu-system-x86_64"), "boots the kernels of the tests"),
     ("busybox-static", StaticBusybox, "first process of the virtual machine"),
@@ -73,6 +76,7 @@ fn present(sign: &Sign) -> bool {
             .and_then(|file| fs::read(file).ok())
             .is_some_and(|bytes| !bytes.windows(9).any(|window| window == b"/ld-linux")),
         VenvModule => python_folders().any(|dir| dir.join("ensurepip").exists()),
+        PythonTests => python_folders().any(|dir| dir.join("test/test_os.py").exists()),
     }
 }
 
