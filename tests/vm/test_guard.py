@@ -62,11 +62,11 @@ def files_of(daemon, policy):
     """What the daemon stands on: (kind, path)."""
     instance = daemon[1]
     found = [("file", str(path)) for path in pathlib.Path("/sys/fs/bpf/authz", instance).iterdir()]
-    for root in (f"/run/authz/{instance}", "/var/lib/authz"):
+    for root in (f"/run/authz/{instance}", f"/var/lib/authz/{instance}"):
         for folder, _, names in os.walk(root):
             found.append(("folder", folder))
             found += [("file", os.path.join(folder, name)) for name in names]
-    found += [("folder", "/sys/fs/bpf/authz"), ("folder", f"/sys/fs/bpf/authz/{instance}"), ("folder", "/run/authz")]
+    found += [("folder", "/var/lib/authz"), ("folder", "/sys/fs/bpf/authz"), ("folder", f"/sys/fs/bpf/authz/{instance}"), ("folder", "/run/authz")]
     return found + [("file", shutil.which("authz")), ("file", policy)]
 
 

@@ -14,6 +14,8 @@ pub enum Xattr<'a> {
     Of(BorrowedFd<'a>),
     /// By path.
     At(String),
+    /// By path, not following a link at its end.
+    Link(CString),
 }
 
 impl Xattr<'_> {
@@ -25,6 +27,8 @@ impl Xattr<'_> {
             Self::Of(file) => unsafe {
                 libc::fsetxattr(file.as_raw_fd(), name.as_ptr(), data, length, flags)
             },
+            // SAFETY: path, name and value are live; the kernel copies them.
+            Self::Link(path) => unsafe { libc::lsetxattr(path.as_ptr(), name.as_ptr(), data, length, flags) },
             Self::At(path) => {
                 let path = CString::new(path.as_str()).map_err(|_| Errno::EINVAL)?;
                 // SAFETY: path, name and value are live; the kernel copies them.
@@ -39,6 +43,8 @@ impl Xattr<'_> {
         let result = match self {
             // SAFETY: the name is live.
             Self::Of(file) => unsafe { libc::fremovexattr(file.as_raw_fd(), name.as_ptr()) },
+            // SAFETY: path and name are live.
+            Self::Link(path) => unsafe { libc::lremovexattr(path.as_ptr(), name.as_ptr()) },
             Self::At(path) => {
                 let path = CString::new(path.as_str()).map_err(|_| Errno::EINVAL)?;
                 // SAFETY: path and name are live.

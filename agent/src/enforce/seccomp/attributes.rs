@@ -3,6 +3,7 @@
 
 use std::ffi::CString;
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
 
 use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, AtFlags};
@@ -12,7 +13,7 @@ use nix::unistd::{AccessFlags, Gid, Uid, faccessat, fchown, fchownat, ftruncate,
 
 use super::call::{Call, Outcome, Result};
 use super::facts::put_file;
-use super::resolve::{End, Last, by_descriptor, kind, path_of};
+use super::resolve::{End, Last, Place, by_descriptor, kind, path_of};
 use crate::event::Action;
 use crate::sys::file;
 
@@ -31,6 +32,8 @@ struct Subject {
     file: OwnedFd,
     /// It is the thread's own descriptor and not an O_PATH one.
     own: bool,
+    /// Its name, where it was found by one.
+    place: Option<Place>,
 }
 
 impl Subject {
@@ -70,10 +73,10 @@ fn subject(call: &Call<'_>, named: Named) -> Result<Subject> {
         Named::Number(number) => {
             let file = call.target.duplicate(number)?;
             call.act()?;
-            Ok(Subject { file, own: true })
+            Ok(Subject { file, own: true, place: None })
         }
-        Named::Path(folder, path, last) => match call.resolve(folder, &path, last)? {
-            End::Found { file, .. } => Ok(Subject { file, own: false }),
+        Named::Path(folder, path, last) => match call.resolve_by_steps(folder, &path, last)? {
+            End::Found { file, place } => Ok(Subject { file, own: false, place }),
             End::Missing(_) => Err(Errno::ENOENT),
         },
     }
@@ -244,12 +247,16 @@ pub fn xattr(call: &Call<'_>) -> Result {
         _ => Named::Path(here, call.path(0)?, Last::Keep),
     };
     change(call, named, |subject| {
-        if !subject.own && subject.is_link()? {
-            // Only trusted and security attributes may be on one, and there is no way to it by descriptor.
-            return Err(Errno::EPERM);
-        }
-        let file =
-            if subject.own { file::Xattr::Of(subject.file.as_fd()) } else { file::Xattr::At(subject.path()) };
+        let file = match &subject.place {
+            _ if subject.own => file::Xattr::Of(subject.file.as_fd()),
+            // There is no way to a link by descriptor; its name cannot be followed.
+            Some(place) if subject.is_link()? => {
+                let folder = by_descriptor(place.folder.as_fd());
+                let path = [folder.as_bytes(), b"/", place.plain().as_bytes()].concat();
+                file::Xattr::Link(CString::new(path).map_err(|_| Errno::EINVAL)?)
+            }
+            _ => file::Xattr::At(subject.path()),
+        };
         if sets { file.set(&name, &value, call.int(4)) } else { file.remove(&name) }
     })
 }
@@ -282,11 +289,12 @@ pub fn flags(call: &Call<'_>) -> Result {
     let request = call.arg(1) as u32;
     // _IOC_SIZE; FS_IOC_SETFLAGS says long and takes an int.
     let size = if request == 0x4008_6602 { 4 } else { (request >> 16 & 0x3fff) as usize };
+    let argument = call.target.bytes(call.arg(2), size);
     let subject = subject(call, Named::Number(call.int(0)))?;
     if !matches!(kind(&fstat(&subject.file)?), SFlag::S_IFREG | SFlag::S_IFDIR) {
         return Err(Errno::ENOTTY);
     }
-    let mut argument = call.target.bytes(call.arg(2), size)?;
+    let mut argument = argument?;
     argument.resize(64, 0);
     decided(call, &subject, Action::FileSetattr)?;
     file::ioctl(subject.file.as_fd(), request, &mut argument)?;

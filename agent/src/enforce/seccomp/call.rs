@@ -135,6 +135,14 @@ impl<'a> Call<'a> {
         resolver.resolve(start, path, last)
     }
 
+    /// The same; what is found has its name with it.
+    pub fn resolve_by_steps(&self, folder: i32, path: &[u8], last: Last) -> Result<End> {
+        let mut resolver = self.resolver()?;
+        let start = self.start(folder, path)?;
+        self.act()?;
+        resolver.resolve_by_steps(start, path, last)
+    }
+
     /// A record of what is to be decided.
     pub fn record(&self, action: Action) -> Box<authz_event> {
         facts::record(&self.target, self.asked.number, action)

@@ -230,6 +230,8 @@ pub const CALLS: &[Call] = &[
     // No action names these, and no agent needs them.
     // Input typed for whoever reads the terminal next.
     refused("ioctl", libc::SYS_ioctl, libc::EPERM).when(When::Is(1, TERMINAL_IOCTLS)),
+    // Gives files that others open, with root's rights.
+    refused("fanotify_init", libc::SYS_fanotify_init, libc::EPERM),
     refused("userfaultfd", libc::SYS_userfaultfd, libc::EPERM),
     refused("keyctl", libc::SYS_keyctl, libc::EPERM),
     refused("add_key", libc::SYS_add_key, libc::EPERM),

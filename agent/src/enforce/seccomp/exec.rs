@@ -193,12 +193,14 @@ fn executable(file: &OwnedFd) -> Result<FileStat> {
     Ok(stat)
 }
 
-/// The first bytes, which the kernel reads whoever may read the file. Empty: we may not.
+/// The first bytes, which the kernel reads whoever may read the file. Root may; another supervisor, what it can.
 fn head(call: &Call<'_>, file: &OwnedFd) -> Result<Vec<u8>> {
     back()?;
     let mut head = Vec::new();
-    if let Ok(file) = std::fs::File::open(OsStr::from_bytes(by_descriptor(file.as_fd()).as_bytes())) {
-        file.take(image::HEAD).read_to_end(&mut head).map_err(|_| Errno::EIO)?;
+    match std::fs::File::open(OsStr::from_bytes(by_descriptor(file.as_fd()).as_bytes())) {
+        Ok(file) => drop(file.take(image::HEAD).read_to_end(&mut head).map_err(|_| Errno::EIO)?),
+        // A process whose program cannot be read cannot be read either, so none of its calls could be judged.
+        Err(_) => drop(refused(call)?),
     }
     call.act()?;
     Ok(head)

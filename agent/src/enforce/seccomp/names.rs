@@ -2,17 +2,18 @@
 //! decided.
 
 use std::ffi::OsStr;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 
 use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, AtFlags};
 use nix::sys::stat::{FileStat, Mode, SFlag, fstat, mkdirat, mknodat};
+use nix::sys::statvfs::{FsFlags, fstatvfs};
 use nix::unistd::{LinkatFlags, UnlinkatFlags, linkat, symlinkat, unlinkat};
 
 use super::call::{Call, Outcome, Result};
 use super::facts::{put_file, put_other};
-use super::resolve::{End, Last, Place, by_descriptor, path_of};
+use super::resolve::{End, Last, Place, by_descriptor, is_proc, kind, path_of};
 use crate::abi::raw::{AUTHZ_ROLE_SOURCE, AUTHZ_ROLE_TARGET};
 use crate::event::Action;
 
@@ -89,10 +90,20 @@ pub fn unlink(call: &Call<'_>) -> Result {
     }
     let is_folder = flags & libc::AT_REMOVEDIR != 0;
     let (file, place) = match call.resolve(folder, &path, Last::Name)? {
-        End::Missing(_) => return Err(Errno::ENOENT),
+        End::Missing(place) => {
+            return Err(if read_only(&place.folder)? { Errno::EROFS } else { Errno::ENOENT });
+        }
         End::Found { place: None, .. } => return Err(unremovable(&path, is_folder)),
         End::Found { file, place: Some(place) } => (file, place),
     };
+    if is_proc(&place.folder)? {
+        // Nothing there can be removed; of its own folders a thread is told so in another way than we would be.
+        return Err(match (is_folder, kind(&fstat(&file)?) == SFlag::S_IFDIR) {
+            (true, false) => Errno::ENOTDIR,
+            (false, true) => Errno::EISDIR,
+            _ => Errno::EPERM,
+        });
+    }
     let how = if is_folder { UnlinkatFlags::RemoveDir } else { UnlinkatFlags::NoRemoveDir };
     if is_folder || !place.name.ends_with(b"/") {
         let mut raw = call.record(Action::FileDelete);
@@ -113,6 +124,23 @@ fn unremovable(path: &[u8], is_folder: bool) -> Errno {
         (true, Some(b"..")) => Errno::ENOTEMPTY,
         (true, _) => Errno::EBUSY,
     }
+}
+
+/// Whether nothing on the mount can be changed.
+fn read_only(folder: &OwnedFd) -> Result<bool> {
+    Ok(fstatvfs(folder)?.flags().contains(FsFlags::ST_RDONLY))
+}
+
+/// The mount that a name is on.
+fn mount(end: &End) -> Result<u64> {
+    let folder = match end {
+        End::Missing(place) | End::Found { place: Some(place), .. } => &place.folder,
+        End::Found { file, place: None } => file,
+    };
+    let info = std::fs::read_to_string(format!("/proc/thread-self/fdinfo/{}", folder.as_raw_fd()));
+    let info = info.map_err(|_| Errno::EACCES)?;
+    let id = info.lines().find_map(|line| line.strip_prefix("mnt_id:")?.trim().parse().ok());
+    id.ok_or(Errno::EACCES)
 }
 
 /// One side of a rename or link: its name and what is there.
@@ -159,22 +187,24 @@ pub fn rename(call: &Call<'_>) -> Result {
         return Err(Errno::EINVAL);
     }
     let (from, to) = match call.asked.number {
-        libc::SYS_rename => ((here, call.path(0)?), (here, call.path(1)?)),
-        _ => ((call.int(0), call.path(1)?), (call.int(2), call.path(3)?)),
+        libc::SYS_rename => ((here, call.path(0)?), (here, call.path(1))),
+        _ => ((call.int(0), call.path(1)?), (call.int(2), call.path(3))),
     };
     let mut resolver = call.resolver()?;
-    // Errors come in the kernel's order: all of the first path before the second one's folder.
-    let starts = (call.start(from.0, &from.1)?, call.start(to.0, &to.1));
+    // Errors come in the kernel's order: all of the first path before the second one.
+    let starts = (call.start(from.0, &from.1)?, to.1.and_then(|path| Ok((call.start(to.0, &path)?, path))));
     call.act()?;
     let from = resolver.resolve(starts.0, &from.1, Last::Name)?;
-    let to = resolver.again().resolve(starts.1?, &to.1, Last::Name)?;
-    if let (Some(from), Some(to)) = (from.place(), to.place())
-        && fstat(&from.folder)?.st_dev != fstat(&to.folder)?.st_dev
-    {
+    let (start, path) = starts.1?;
+    let to = resolver.again().resolve(start, &path, Last::Name)?;
+    if mount(&from)? != mount(&to)? {
         return Err(Errno::EXDEV);
     }
     let from = side(from, Errno::EBUSY)?;
     let to = side(to, if fresh { Errno::EEXIST } else { Errno::EBUSY })?;
+    if read_only(&from.place.folder)? {
+        return Err(Errno::EROFS);
+    }
     if from.stat.is_none() {
         return Err(Errno::ENOENT);
     }
@@ -198,19 +228,29 @@ pub fn rename(call: &Call<'_>) -> Result {
     DONE
 }
 
+/// linux/capability.h
+const CAP_DAC_READ_SEARCH: u64 = 1 << 2;
+
 pub fn link(call: &Call<'_>) -> Result {
     let here = libc::AT_FDCWD;
-    let (from, to, flags) = match call.asked.number {
-        libc::SYS_link => ((here, call.path(0)?), (here, call.path(1)?), 0),
-        _ => ((call.int(0), call.path(1)?), (call.int(2), call.path(3)?), call.int(4)),
-    };
+    let flags = if call.asked.number == libc::SYS_link { 0 } else { call.int(4) };
     if flags & !(libc::AT_SYMLINK_FOLLOW | libc::AT_EMPTY_PATH) != 0 {
         return Err(Errno::EINVAL);
+    }
+    // Errors come in the kernel's order: all of the first path before the second one.
+    let (from, to) = match call.asked.number {
+        libc::SYS_link => ((here, call.path(0)?), (here, call.path(1))),
+        _ => ((call.int(0), call.path(1)?), (call.int(2), call.path(3))),
+    };
+    // A descriptor of one's own is not one of the supervisor's, which the kernel would let it link.
+    let may_by_number = call.target.identity.capabilities & CAP_DAC_READ_SEARCH != 0;
+    if flags & libc::AT_EMPTY_PATH != 0 && from.0 != here && !may_by_number {
+        return Err(Errno::ENOENT);
     }
     let by_number = flags & libc::AT_EMPTY_PATH != 0 && from.1.is_empty();
     let last = if flags & libc::AT_SYMLINK_FOLLOW != 0 { Last::Follow } else { Last::Keep };
     let mut resolver = call.resolver()?;
-    let starts = (call.start(from.0, &from.1)?, call.start(to.0, &to.1));
+    let starts = (call.start(from.0, &from.1)?, to.1.and_then(|path| Ok((call.start(to.0, &path)?, path))));
     call.act()?;
     let source: OwnedFd = if by_number {
         starts.0
@@ -220,7 +260,8 @@ pub fn link(call: &Call<'_>) -> Result {
             End::Missing(_) => return Err(Errno::ENOENT),
         }
     };
-    let to = match resolver.again().resolve(starts.1?, &to.1, Last::Name)? {
+    let (start, path) = starts.1?;
+    let to = match resolver.again().resolve(start, &path, Last::Name)? {
         End::Found { .. } => return Err(Errno::EEXIST),
         End::Missing(place) if place.name.ends_with(b"/") => return Err(Errno::ENOENT),
         End::Missing(place) => place,

@@ -11,7 +11,7 @@ use std::os::unix::ffi::OsStrExt;
 
 use super::call::{Call, Outcome, Result};
 use super::facts::put_file;
-use super::resolve::{End, Last, Place, by_descriptor, kind, may_create_over, path_of};
+use super::resolve::{End, LINKS_MAX, Last, Place, by_descriptor, kind, may_create_over, path_of, peek};
 use crate::event::Action;
 use crate::pipeline::Verdict;
 
@@ -151,24 +151,45 @@ fn opened(call: &Call<'_>, wanted: &Wanted, instead: bool) -> Result {
     Err(Errno::EAGAIN)
 }
 
-/// With openat2's own limits on the way, the kernel walks.
+/// With openat2's own limits on the way, the kernel walks; a name to be made it does not find, so a link that leads
+/// to one is followed here.
 fn within(start: &OwnedFd, wanted: &Wanted, keep: bool) -> Result<End> {
-    let nofollow = if keep { OFlag::O_NOFOLLOW } else { OFlag::empty() };
-    let flags = OFlag::O_PATH | OFlag::O_CLOEXEC | nofollow;
-    let how = OpenHow::new().flags(flags).resolve(wanted.resolve);
-    let path = OsStr::from_bytes(&wanted.path);
-    match openat2(start, path, how) {
-        Ok(file) => Ok(End::Found { file, place: None }),
-        Err(Errno::ENOENT) if wanted.flags.contains(OFlag::O_CREAT) => {
-            let at = wanted.path.iter().rposition(|byte| *byte == b'/').map_or(0, |slash| slash + 1);
-            let (above, name) = wanted.path.split_at(at);
-            let above = if above.is_empty() { &b"."[..] } else { above };
-            let how = OpenHow::new().flags(OFlag::O_PATH | OFlag::O_CLOEXEC).resolve(wanted.resolve);
-            let folder = openat2(start, OsStr::from_bytes(above), how)?;
-            Ok(End::Missing(Place { folder, name: name.to_vec() }))
+    let creates = wanted.flags.contains(OFlag::O_CREAT);
+    let flags = OFlag::O_PATH | OFlag::O_CLOEXEC;
+    let walk = |path: &[u8], flags: OFlag| {
+        let how = OpenHow::new().flags(flags).resolve(wanted.resolve);
+        openat2(start, OsStr::from_bytes(path), how)
+    };
+    let mut path = wanted.path.clone();
+    for _ in 0..=LINKS_MAX {
+        if path.is_empty() {
+            return Err(Errno::ENOENT);
         }
-        Err(error) => Err(error),
+        let slashes = path.iter().rev().take_while(|byte| **byte == b'/').count();
+        let plain = &path[..path.len() - slashes];
+        let at = plain.iter().rposition(|byte| *byte == b'/').map_or(0, |slash| slash + 1);
+        let (above, name) = plain.split_at(at);
+        let above = if above.is_empty() { &b"."[..] } else { above };
+        if creates && slashes > 0 {
+            walk(above, flags)?;
+            return Err(Errno::EISDIR);
+        }
+        match walk(&path, if keep { flags | OFlag::O_NOFOLLOW } else { flags }) {
+            Ok(file) => return Ok(End::Found { file, place: None }),
+            Err(Errno::ENOENT) if creates => {}
+            Err(error) => return Err(error),
+        }
+        let folder = walk(above, flags)?;
+        let Ok(link) = peek(folder.as_fd(), OsStr::from_bytes(name)) else {
+            return Ok(End::Missing(Place { folder, name: name.to_vec() }));
+        };
+        let target = nix::fcntl::readlinkat(&link, "")?;
+        path = match target.as_bytes() {
+            absolute if absolute.starts_with(b"/") => absolute.to_vec(),
+            relative => [above, b"/", relative].concat(),
+        };
     }
+    Err(Errno::ELOOP)
 }
 
 fn create(call: &Call<'_>, wanted: &Wanted, place: &Place, instead: bool) -> Result {
@@ -241,7 +262,7 @@ fn existing(
         return nameless(call, wanted, file, instead);
     }
     let (reads, writes) = access(flags);
-    permitted(file, &stat, reads, writes || flags.contains(OFlag::O_TRUNC))?;
+    permitted(file, &stat, flags)?;
     let path = path_of(file.as_fd())?;
     for (action, wants) in [(Action::FileRead, reads), (Action::FileWrite, writes || truncates(flags))] {
         if !wants {
@@ -273,14 +294,28 @@ fn truncates(flags: OFlag) -> bool {
 }
 
 /// Whether the thread may by the file's own mode: asked before a policy, and a human, are.
-fn permitted(file: &OwnedFd, stat: &FileStat, reads: bool, writes: bool) -> Result<()> {
+fn permitted(file: &OwnedFd, stat: &FileStat, flags: OFlag) -> Result<()> {
+    let truncates = truncates(flags);
+    // The fourth access mode takes both rights and gives neither.
+    let both = flags.bits() & libc::O_ACCMODE == libc::O_ACCMODE;
+    let (reads, writes) = access(flags);
+    let (reads, writes) = (reads || both, writes || both || truncates);
     if writes && kind(stat) == SFlag::S_IFDIR {
         return Err(Errno::EISDIR);
     }
     let mut wants = AccessFlags::empty();
     wants.set(AccessFlags::R_OK, reads);
     wants.set(AccessFlags::W_OK, writes);
-    faccessat(nix::fcntl::AT_FDCWD, by_descriptor(file.as_fd()).as_str(), wants, AtFlags::AT_EACCESS)
+    let path = by_descriptor(file.as_fd());
+    let allowed = faccessat(nix::fcntl::AT_FDCWD, path.as_str(), wants, AtFlags::AT_EACCESS);
+    // To cut a file short the kernel asks the mount first.
+    if allowed == Err(Errno::EACCES)
+        && truncates
+        && nix::sys::statvfs::fstatvfs(file)?.flags().contains(nix::sys::statvfs::FsFlags::ST_RDONLY)
+    {
+        return Err(Errno::EROFS);
+    }
+    allowed
 }
 
 /// /proc/PID/mem of a process outside is that process.

@@ -17,7 +17,7 @@ use nix::sys::statfs::{FsType, PROC_SUPER_MAGIC, fstatfs};
 use super::target::Target;
 
 /// include/linux/namei.h
-const LINKS_MAX: u32 = 40;
+pub const LINKS_MAX: u32 = 40;
 
 /// How the last component is taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,16 +44,6 @@ pub enum End {
     },
     /// A name that does not exist, in a folder that does.
     Missing(Place),
-}
-
-impl End {
-    /// The folder and name, if it has one.
-    pub fn place(&self) -> Option<&Place> {
-        match self {
-            End::Found { place, .. } => place.as_ref(),
-            End::Missing(place) => Some(place),
-        }
-    }
 }
 
 /// A name in a folder.
@@ -299,7 +289,7 @@ pub fn same(a: &FileStat, b: &FileStat) -> bool {
     (a.st_dev, a.st_ino) == (b.st_dev, b.st_ino)
 }
 
-fn is_proc(folder: &OwnedFd) -> Result<bool, Errno> {
+pub fn is_proc(folder: &OwnedFd) -> Result<bool, Errno> {
     const PROC: FsType = PROC_SUPER_MAGIC;
     Ok(fstatfs(folder)?.filesystem_type() == PROC)
 }
