@@ -13,7 +13,7 @@ use nix::unistd::{LinkatFlags, UnlinkatFlags, linkat, symlinkat, unlinkat};
 
 use super::call::{Call, Outcome, Result};
 use super::facts::{put_file, put_other};
-use super::resolve::{End, Last, Place, by_descriptor, is_proc, kind, path_of};
+use super::resolve::{End, Last, Place, by_descriptor, is_proc, path_of};
 use crate::abi::raw::{AUTHZ_ROLE_SOURCE, AUTHZ_ROLE_TARGET};
 use crate::event::Action;
 
@@ -96,13 +96,9 @@ pub fn unlink(call: &Call<'_>) -> Result {
         End::Found { place: None, .. } => return Err(unremovable(&path, is_folder)),
         End::Found { file, place: Some(place) } => (file, place),
     };
-    if is_proc(&place.folder)? {
-        // Nothing there can be removed; of its own folders a thread is told so in another way than we would be.
-        return Err(match (is_folder, kind(&fstat(&file)?) == SFlag::S_IFDIR) {
-            (true, false) => Errno::ENOTDIR,
-            (false, true) => Errno::EISDIR,
-            _ => Errno::EPERM,
-        });
+    if is_proc(&place.folder)? && path_of(place.folder.as_fd())?.ends_with(b"/fd") {
+        // Of its own descriptors a thread is told so in another way than we would be.
+        return Err(if is_folder { Errno::ENOTDIR } else { Errno::EPERM });
     }
     let how = if is_folder { UnlinkatFlags::RemoveDir } else { UnlinkatFlags::NoRemoveDir };
     if is_folder || !place.name.ends_with(b"/") {
@@ -228,9 +224,6 @@ pub fn rename(call: &Call<'_>) -> Result {
     DONE
 }
 
-/// linux/capability.h
-const CAP_DAC_READ_SEARCH: u64 = 1 << 2;
-
 pub fn link(call: &Call<'_>) -> Result {
     let here = libc::AT_FDCWD;
     let flags = if call.asked.number == libc::SYS_link { 0 } else { call.int(4) };
@@ -242,11 +235,6 @@ pub fn link(call: &Call<'_>) -> Result {
         libc::SYS_link => ((here, call.path(0)?), (here, call.path(1))),
         _ => ((call.int(0), call.path(1)?), (call.int(2), call.path(3))),
     };
-    // A descriptor of one's own is not one of the supervisor's, which the kernel would let it link.
-    let may_by_number = call.target.identity.capabilities & CAP_DAC_READ_SEARCH != 0;
-    if flags & libc::AT_EMPTY_PATH != 0 && from.0 != here && !may_by_number {
-        return Err(Errno::ENOENT);
-    }
     let by_number = flags & libc::AT_EMPTY_PATH != 0 && from.1.is_empty();
     let last = if flags & libc::AT_SYMLINK_FOLLOW != 0 { Last::Follow } else { Last::Keep };
     let mut resolver = call.resolver()?;

@@ -171,8 +171,9 @@ fn within(start: &OwnedFd, wanted: &Wanted, keep: bool) -> Result<End> {
         let (above, name) = plain.split_at(at);
         let above = if above.is_empty() { &b"."[..] } else { above };
         if creates && slashes > 0 {
-            walk(above, flags)?;
-            return Err(Errno::EISDIR);
+            let folder = walk(above, flags)?;
+            let found = peek(folder.as_fd(), OsStr::from_bytes(name));
+            return Err(found.err().filter(|error| *error == Errno::EACCES).unwrap_or(Errno::EISDIR));
         }
         match walk(&path, if keep { flags | OFlag::O_NOFOLLOW } else { flags }) {
             Ok(file) => return Ok(End::Found { file, place: None }),
@@ -308,6 +309,10 @@ fn permitted(file: &OwnedFd, stat: &FileStat, flags: OFlag) -> Result<()> {
     wants.set(AccessFlags::W_OK, writes);
     let path = by_descriptor(file.as_fd());
     let allowed = faccessat(nix::fcntl::AT_FDCWD, path.as_str(), wants, AtFlags::AT_EACCESS);
+    if both && allowed == Err(Errno::EROFS) {
+        // Nothing will be written.
+        return Ok(());
+    }
     // To cut a file short the kernel asks the mount first.
     if allowed == Err(Errno::EACCES)
         && truncates
