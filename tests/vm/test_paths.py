@@ -52,7 +52,7 @@ def steps(policy, table, **options):
 
 def bare(table, uid=None):
     line = [cases.python(), "-c", STEPS, json.dumps(table)]
-    run = harness.bare(["setpriv", f"--reuid={uid}", "--clear-groups", *line] if uid else line)
+    run = harness.bare(["setpriv", f"--reuid={uid}", f"--regid={uid}", "--clear-groups", *line] if uid else line)
     lines = run.stdout.splitlines()
     return json.loads(lines[-1]) if lines else run
 
@@ -135,7 +135,7 @@ def outsider(uid):
     mount = "mount -t tmpfs none /vol/hidden && mkdir /vol/hidden/prod /vol/hidden/free && "
     mount += "echo x > /vol/hidden/prod/file && echo x > /vol/hidden/free/file && chmod -R 777 /vol/hidden && "
     run = subprocess.Popen(["unshare", "-m", "--propagation", "private", "sh", "-c",
-                            f"{mount} echo ready && exec setpriv --reuid={uid} --clear-groups sleep 1000"],
+                            f"{mount} echo ready && exec setpriv --reuid={uid} --regid={uid} --clear-groups sleep 1000"],
                            stdout=subprocess.PIPE, text=True)
     return run if run.stdout.readline() == "ready\n" else None
 

@@ -129,6 +129,7 @@ impl<'a> Call<'a> {
 
     /// Resolves a path and acts with the thread's rights from here on.
     pub fn resolve(&self, folder: i32, path: &[u8], last: Last) -> Result<End> {
+        not_empty(path)?;
         let mut resolver = self.resolver()?;
         let start = self.start(folder, path)?;
         self.act()?;
@@ -137,6 +138,7 @@ impl<'a> Call<'a> {
 
     /// The same; what is found has its name with it.
     pub fn resolve_by_steps(&self, folder: i32, path: &[u8], last: Last) -> Result<End> {
+        not_empty(path)?;
         let mut resolver = self.resolver()?;
         let start = self.start(folder, path)?;
         self.act()?;
@@ -163,4 +165,9 @@ impl<'a> Call<'a> {
             Verdict::Deny | Verdict::Compute(_) => Err(Errno::EACCES),
         }
     }
+}
+
+/// The kernel looks at the path before it looks at the folder.
+pub fn not_empty(path: &[u8]) -> Result<()> {
+    if path.is_empty() { Err(Errno::ENOENT) } else { Ok(()) }
 }

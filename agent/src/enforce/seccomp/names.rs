@@ -11,7 +11,7 @@ use nix::sys::stat::{FileStat, Mode, SFlag, fstat, mkdirat, mknodat};
 use nix::sys::statvfs::{FsFlags, fstatvfs};
 use nix::unistd::{LinkatFlags, UnlinkatFlags, linkat, symlinkat, unlinkat};
 
-use super::call::{Call, Outcome, Result};
+use super::call::{Call, Outcome, Result, not_empty};
 use super::facts::{put_file, put_other};
 use super::resolve::{End, Last, Place, by_descriptor, is_proc, path_of};
 use crate::abi::raw::{AUTHZ_ROLE_SOURCE, AUTHZ_ROLE_TARGET};
@@ -81,13 +81,14 @@ pub fn symlink(call: &Call<'_>) -> Result {
 
 pub fn unlink(call: &Call<'_>) -> Result {
     let (folder, path, flags) = match call.asked.number {
-        libc::SYS_unlinkat => (call.int(0), call.path(1)?, call.int(2)),
-        libc::SYS_rmdir => (libc::AT_FDCWD, call.path(0)?, libc::AT_REMOVEDIR),
-        _ => (libc::AT_FDCWD, call.path(0)?, 0),
+        libc::SYS_unlinkat => (call.int(0), 1, call.int(2)),
+        libc::SYS_rmdir => (libc::AT_FDCWD, 0, libc::AT_REMOVEDIR),
+        _ => (libc::AT_FDCWD, 0, 0),
     };
     if flags & !libc::AT_REMOVEDIR != 0 {
         return Err(Errno::EINVAL);
     }
+    let path = call.path(path)?;
     let is_folder = flags & libc::AT_REMOVEDIR != 0;
     let (file, place) = match call.resolve(folder, &path, Last::Name)? {
         End::Missing(place) => {
@@ -186,9 +187,13 @@ pub fn rename(call: &Call<'_>) -> Result {
         libc::SYS_rename => ((here, call.path(0)?), (here, call.path(1))),
         _ => ((call.int(0), call.path(1)?), (call.int(2), call.path(3))),
     };
+    not_empty(&from.1)?;
     let mut resolver = call.resolver()?;
     // Errors come in the kernel's order: all of the first path before the second one.
-    let starts = (call.start(from.0, &from.1)?, to.1.and_then(|path| Ok((call.start(to.0, &path)?, path))));
+    let starts = (
+        call.start(from.0, &from.1)?,
+        to.1.and_then(|path| not_empty(&path).and_then(|()| Ok((call.start(to.0, &path)?, path)))),
+    );
     call.act()?;
     let from = resolver.resolve(starts.0, &from.1, Last::Name)?;
     let (start, path) = starts.1?;
@@ -236,9 +241,15 @@ pub fn link(call: &Call<'_>) -> Result {
         _ => ((call.int(0), call.path(1)?), (call.int(2), call.path(3))),
     };
     let by_number = flags & libc::AT_EMPTY_PATH != 0 && from.1.is_empty();
+    if !by_number {
+        not_empty(&from.1)?;
+    }
     let last = if flags & libc::AT_SYMLINK_FOLLOW != 0 { Last::Follow } else { Last::Keep };
     let mut resolver = call.resolver()?;
-    let starts = (call.start(from.0, &from.1)?, to.1.and_then(|path| Ok((call.start(to.0, &path)?, path))));
+    let starts = (
+        call.start(from.0, &from.1)?,
+        to.1.and_then(|path| not_empty(&path).and_then(|()| Ok((call.start(to.0, &path)?, path)))),
+    );
     call.act()?;
     let source: OwnedFd = if by_number {
         starts.0

@@ -34,31 +34,20 @@ struct Wanted {
 pub fn open_call(call: &Call<'_>) -> Result {
     let bits = |bits: i32| OFlag::from_bits_retain(bits);
     let mode = |index: usize| Mode::from_bits_truncate(call.arg(index) as u32 & 0o7777);
-    let none = ResolveFlag::empty();
     let here = libc::AT_FDCWD;
-    let wanted = match call.asked.number {
-        libc::SYS_open => Wanted {
-            folder: here,
-            path: call.path(0)?,
-            flags: bits(call.int(1)),
-            mode: mode(2),
-            resolve: none,
-        },
-        libc::SYS_creat => {
-            let flags = OFlag::O_CREAT | OFlag::O_WRONLY | OFlag::O_TRUNC;
-            Wanted { folder: here, path: call.path(0)?, flags, mode: mode(1), resolve: none }
-        }
-        libc::SYS_openat => Wanted {
-            folder: call.int(0),
-            path: call.path(1)?,
-            flags: bits(call.int(2)),
-            mode: mode(3),
-            resolve: none,
-        },
-        _ => how(call)?,
+    let (folder, path, flags, mode) = match call.asked.number {
+        libc::SYS_open => (here, 0, bits(call.int(1)), mode(2)),
+        libc::SYS_creat => (here, 0, OFlag::O_CREAT | OFlag::O_WRONLY | OFlag::O_TRUNC, mode(1)),
+        libc::SYS_openat => (call.int(0), 1, bits(call.int(2)), mode(3)),
+        _ => return opened(call, &how(call)?, false),
     };
-    valid(&wanted)?;
-    opened(call, &wanted, false)
+    // The kernel looks at flags before it looks at the path.
+    valid(flags, mode)?;
+    opened(
+        call,
+        &Wanted { folder, path: call.path(path)?, flags, mode, resolve: ResolveFlag::empty() },
+        false,
+    )
 }
 
 /// The arguments of openat2.
@@ -80,33 +69,34 @@ fn how(call: &Call<'_>) -> Result<Wanted> {
     if word(0) >> 32 != 0 || word(1) & !0o7777 != 0 || word(2) >> 32 != 0 {
         return Err(Errno::EINVAL);
     }
-    let wanted = Wanted {
-        folder: call.int(0),
-        path: call.path(1)?,
-        flags: OFlag::from_bits_retain(word(0) as i32),
-        mode: Mode::from_bits_truncate(word(1) as u32),
-        resolve: ResolveFlag::from_bits_retain(word(2)),
-    };
-    let how = OpenHow::new().flags(wanted.flags).mode(wanted.mode).resolve(wanted.resolve);
+    let flags = OFlag::from_bits_retain(word(0) as i32);
+    let mode = Mode::from_bits_truncate(word(1) as u32);
+    let resolve = ResolveFlag::from_bits_retain(word(2));
     // What the kernel says of the flags, before it comes to the path.
-    match openat2(nix::fcntl::AT_FDCWD, "", how) {
+    match openat2(nix::fcntl::AT_FDCWD, "", OpenHow::new().flags(flags).mode(mode).resolve(resolve)) {
+        Err(Errno::ENOENT) | Ok(_) => {}
+        Err(error) => return Err(error),
+    }
+    if flags.contains(OFlag::O_PATH) {
         // Such a descriptor cannot be handed over (EBADF), and the kernel would read the flags from memory again.
         // Programs that get this take openat, which the filter lets through.
-        Err(Errno::ENOENT) | Ok(_) if wanted.flags.contains(OFlag::O_PATH) => Err(Errno::ENOSYS),
-        Err(Errno::ENOENT) | Ok(_) => Ok(wanted),
-        Err(error) => Err(error),
+        return Err(Errno::ENOSYS);
     }
+    Ok(Wanted { folder: call.int(0), path: call.path(1)?, flags, mode, resolve })
 }
 
 /// The same for the older calls.
-fn valid(wanted: &Wanted) -> Result<()> {
-    match open("", wanted.flags, wanted.mode) {
+fn valid(flags: OFlag, mode: Mode) -> Result<()> {
+    match open("", flags, mode) {
         Err(Errno::ENOENT) | Ok(_) => Ok(()),
         Err(error) => Err(error),
     }
 }
 
 fn opened(call: &Call<'_>, wanted: &Wanted, instead: bool) -> Result {
+    if wanted.path.is_empty() {
+        return Err(Errno::ENOENT);
+    }
     let mut resolver = call.resolver()?;
     // An absolute path in a root of its own starts there.
     let start = if wanted.resolve.contains(ResolveFlag::RESOLVE_IN_ROOT) {
@@ -312,6 +302,11 @@ fn permitted(file: &OwnedFd, stat: &FileStat, flags: OFlag) -> Result<()> {
     if both && allowed == Err(Errno::EROFS) {
         // Nothing will be written.
         return Ok(());
+    }
+    if allowed == Err(Errno::EROFS) {
+        // Something else may be in the way before that; nothing comes of it in any case.
+        let drop = OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_TRUNC;
+        return Err(open(path.as_str(), flags & !drop, Mode::empty()).err().unwrap_or(Errno::EROFS));
     }
     // To cut a file short the kernel asks the mount first.
     if allowed == Err(Errno::EACCES)
