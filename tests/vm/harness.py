@@ -100,9 +100,10 @@ def finish(argv, timeout, env, cwd, close_fds=True):
         return subprocess.CompletedProcess(argv, 124, text(late.stdout), text(late.stderr) + "\ntimed out")
 
 
-def main(folder, wanted):
+def main(folder, wanted, by_name_only=()):
     """Runs the modules test_*.py of `folder`, all or those wanted, and closes with one line of counts; the exit status."""
-    names = every = sorted(file.stem for file in folder.glob("test_*.py"))
+    every = sorted(file.stem for file in folder.glob("test_*.py"))
+    names = [name for name in every if name not in by_name_only]
     if wanted := [name if name.startswith("test_") else f"test_{name}" for name in wanted]:
         for name in set(wanted) - set(every):
             check(name, False, "there is no such module")

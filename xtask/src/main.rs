@@ -76,7 +76,8 @@ struct VmArgs {
 
 /// Runs every check and closes with one line `N passed, N failed`.
 ///
-/// Steps: setup, fmt, clippy, unit (cargo test), codegen (generated files), vm (tests/vm/run, once on each kernel).
+/// Steps: setup, fmt, clippy, unit (cargo test), codegen (generated files), native (tests/native/run, on this machine),
+/// vm (tests/vm/run, once on each kernel).
 /// A machine that fails, a suite without its closing line and a suite that passes nothing are failures.
 #[derive(Args)]
 #[command(after_help = "Examples:

@@ -2,7 +2,7 @@
 use std::io::{BufRead, BufReader, Write};
 use std::num::NonZero;
 use std::path::Path;
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -10,16 +10,16 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 
 use crate::suite::{self, Count, Marked, Tee};
-use crate::{codegen, kernels, program, setup, vm};
+use crate::{codegen, kernels, program, project, setup, vm};
 
 /// How long a suite may take in one machine.
 const SUITE_LIMIT: Duration = Duration::from_secs(3600);
 
 /// Runs the steps named in `only` (none: all), the machine's on `kernels` (none: all); false if anything failed.
 ///
-/// Steps: `setup`, `fmt`, `clippy`, `unit`, `codegen`, `vm`.
+/// Steps: `setup`, `fmt`, `clippy`, `unit`, `codegen`, `native`, `vm`.
 pub fn run(only: &[String], kernels: &[String]) -> Result<bool> {
-    const STEPS: [&str; 6] = ["setup", "fmt", "clippy", "unit", "codegen", "vm"];
+    const STEPS: [&str; 7] = ["setup", "fmt", "clippy", "unit", "codegen", "native", "vm"];
     if let Some(unknown) = only.iter().find(|name| !STEPS.contains(&name.as_str())) {
         bail!("no step {unknown:?}; there are {}", STEPS.join(", "));
     }
@@ -39,10 +39,34 @@ pub fn run(only: &[String], kernels: &[String]) -> Result<bool> {
             "codegen" => {
                 report.step("codegen", || codegen::check().map(|()| Count { passed: 1, ..Count::default() }))
             }
+            "native" => report.step("native", native),
             _ => machines(&mut report, kernels)?,
         }
     }
     Ok(report.close())
+}
+
+/// How often the native tests try what they try at random: less than by hand, where a run may take long.
+const NATIVE_COUNTS: [(&str, &str); 2] = [("FSDIFF_COUNT", "10000"), ("RACE_TRIES", "3000")];
+
+/// What the seccomp back end does, on this machine itself.
+fn native() -> Result<Count> {
+    let authz = vm::build_authz()?;
+    let folder = authz.parent().context("authz is in no folder")?;
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let path =
+        std::env::join_paths(std::iter::once(folder.to_path_buf()).chain(std::env::split_paths(&path)))?;
+    let mut child = Command::new(project::root().join("tests/native/run"))
+        .env("PATH", path)
+        .envs(NATIVE_COUNTS.iter().filter(|(name, _)| std::env::var_os(name).is_none()).copied())
+        .stdout(Stdio::piped())
+        .spawn()
+        .context("cannot start tests/native/run")?;
+    let mut out = Tee::new(std::io::stdout());
+    std::io::copy(&mut child.stdout.take().context("no output of tests/native/run")?, &mut out)?;
+    let status = vm::status_of(child.wait()?);
+    Count::judge(status, &String::from_utf8_lossy(&out.kept))
+        .map_err(|(count, why)| Failed { count, why }.into())
 }
 
 /// Each kernel in a machine of its own, as many at once as there are processors: an emulated one keeps one busy.

@@ -101,7 +101,9 @@ fn unix_name(name: &[u8]) -> Address {
 /// A `struct sockaddr_un` for a path.
 pub fn unix(path: &[u8]) -> Vec<u8> {
     let family = (libc::AF_UNIX as u16).to_ne_bytes();
-    [&family[..], path, &[0]].concat()
+    // The longest has no room for a NUL.
+    let end = if path.len() < UNIX_PATH_MAX { &[0][..] } else { &[] };
+    [&family[..], path, end].concat()
 }
 
 /// The bytes of an address as a policy writes it, for a socket of this family.

@@ -97,8 +97,7 @@ pub fn unlink(call: &Call<'_>) -> Result {
         End::Found { place: None, .. } => return Err(unremovable(&path, is_folder)),
         End::Found { file, place: Some(place) } => (file, place),
     };
-    if is_proc(&place.folder)? && path_of(place.folder.as_fd())?.ends_with(b"/fd") {
-        // Of its own descriptors a thread is told so in another way than we would be.
+    if is_descriptors(&place.folder)? {
         return Err(if is_folder { Errno::ENOTDIR } else { Errno::EPERM });
     }
     let how = if is_folder { UnlinkatFlags::RemoveDir } else { UnlinkatFlags::NoRemoveDir };
@@ -121,6 +120,11 @@ fn unremovable(path: &[u8], is_folder: bool) -> Errno {
         (true, Some(b"..")) => Errno::ENOTEMPTY,
         (true, _) => Errno::EBUSY,
     }
+}
+
+/// Whether it is a /proc/PID/fd, where nothing can be changed: a thread is told so in another way than we would be.
+fn is_descriptors(folder: &OwnedFd) -> Result<bool> {
+    Ok(is_proc(folder)? && path_of(folder.as_fd())?.ends_with(b"/fd"))
 }
 
 /// Whether nothing on the mount can be changed.
@@ -208,6 +212,9 @@ pub fn rename(call: &Call<'_>) -> Result {
     }
     if from.stat.is_none() {
         return Err(Errno::ENOENT);
+    }
+    if is_descriptors(&from.place.folder)? {
+        return Err(Errno::EPERM);
     }
     match to.stat {
         Some(_) if fresh => return Err(Errno::EEXIST),

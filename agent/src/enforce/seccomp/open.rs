@@ -303,7 +303,7 @@ fn permitted(file: &OwnedFd, stat: &FileStat, flags: OFlag) -> Result<()> {
         // Nothing will be written.
         return Ok(());
     }
-    if allowed == Err(Errno::EROFS) {
+    if allowed == Err(Errno::EROFS) && !truncates && !flags.contains(OFlag::O_CREAT) {
         // Something else may be in the way before that; nothing comes of it in any case.
         let drop = OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_TRUNC;
         return Err(open(path.as_str(), flags & !drop, Mode::empty()).err().unwrap_or(Errno::EROFS));
