@@ -95,7 +95,12 @@ def shapes(edge, program, static):
     # The kernel has room for one listener only.
     edge.same("own seccomp listener", [program, "listener"], ["ok"], ["EBUSY"])
     edge.same("a program that others may not look at", [program, "undumpable", *files], both, denied)
-    edge.same("a program that may be run, not read", [f"{edge.top}/free/unreadable", "open", *files], both, denied)
+    unreadable = [f"{edge.top}/free/unreadable", "open", *files]
+    if edge.identity.name == "user":
+        # Its memory cannot be read either, but by root.
+        edge.refused("a program that may be run, not read", unreadable)
+    else:
+        edge.same("a program that may be run, not read", unreadable, both, denied)
     edge.same("2 MB of arguments", [program, "big", "15", "130000", "2", program], ["15 arguments, 2 variables, 1950004 bytes"])
     edge.same("100,000 variables", [program, "big", "1", "9", "100000", program],
               [f"1 arguments, 100000 variables, {9 + sum(len(f'{n:x}=') for n in range(100000))} bytes"])

@@ -13,6 +13,7 @@ import harness
 from harness import check
 from native import BARE, Place, compiled, identities
 
+ATTEMPTS = 5
 TRIES = int(os.environ.get("RACE_TRIES", 100_000))
 LOADER = "/lib64/ld-linux-x86-64.so.2"
 BARE_TRIES = 5_000
@@ -175,14 +176,23 @@ class Race:
         return result, bad, done
 
     def check(self, name):
-        result, bad, done = self.tried(BARE_TRIES, False)
+        # On a busy machine one side may do all of its work before the other begins.
+        for _ in range(ATTEMPTS):
+            result, bad, done = self.tried(BARE_TRIES, False)
+            if bad and result.get("allowed"):
+                break
         check(f"{name}: it is a race", bad and result.get("allowed"), (result, bad, done.returncode, done.stdout, done.stderr[-300:]))
         if BARE:
             return
-        result, bad, done = self.tried(TRIES, True)
+        met = {}
+        for _ in range(ATTEMPTS):
+            result, bad, done = self.tried(TRIES, True)
+            met = {name: met.get(name, 0) + result.get(name, 0) for name in ("allowed", "denied")}
+            if not result or bad or all(met.values()):
+                break
         check(f"{name}: {TRIES} tries reach nothing forbidden", result and not bad,
               (result, bad, done.returncode, done.stderr[-500:]))
-        check(f"{name}: some were allowed, some denied", result.get("allowed") and result.get("denied"), result)
+        check(f"{name}: some were allowed, some denied", all(met.values()), met)
 
 
 def run():
