@@ -166,8 +166,8 @@ pub fn rename(call: &Call<'_>) -> Result {
     // Errors come in the kernel's order: all of the first path before the second one's folder.
     let starts = (call.start(from.0, &from.1)?, call.start(to.0, &to.1));
     call.act()?;
-    let from = resolver.resolve(starts.0, &from.1, Last::Name)?;
-    let to = resolver.again().resolve(starts.1?, &to.1, Last::Name)?;
+    let from = resolver.resolve(&starts.0, &from.1, Last::Name)?;
+    let to = resolver.again().resolve(&starts.1?, &to.1, Last::Name)?;
     if let (Some(from), Some(to)) = (from.place(), to.place())
         && fstat(&from.folder)?.st_dev != fstat(&to.folder)?.st_dev
     {
@@ -215,12 +215,12 @@ pub fn link(call: &Call<'_>) -> Result {
     let source: OwnedFd = if by_number {
         starts.0
     } else {
-        match resolver.resolve(starts.0, &from.1, last)? {
+        match resolver.resolve(&starts.0, &from.1, last)? {
             End::Found { file, .. } => file,
             End::Missing(_) => return Err(Errno::ENOENT),
         }
     };
-    let to = match resolver.again().resolve(starts.1?, &to.1, Last::Name)? {
+    let to = match resolver.again().resolve(&starts.1?, &to.1, Last::Name)? {
         End::Found { .. } => return Err(Errno::EEXIST),
         End::Missing(place) if place.name.ends_with(b"/") => return Err(Errno::ENOENT),
         End::Missing(place) => place,
