@@ -5,6 +5,9 @@
  *   open PATH N       N times open and close; nanoseconds of all
  *   create PATH N     N times create, close, unlink
  *   exec PATH N       N times vfork, execve, wait
+ *   fork PATH N       N times fork, execve, wait
+ *   stat PATH N       N times fstatat
+ *   getppid - N       N times getppid
  *   connect - N       N times socket, connect to 127.0.0.1, accept, close both
  *   first DIR N       opens and closes DIR/f0 to DIR/f<N-1>; nanoseconds of each
  *   landlock DIR N    restricts this process: may do everything below DIR, and read N files of it
@@ -14,12 +17,14 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/landlock.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -48,6 +53,14 @@ static void open_once(const char *path)
 	close(fd);
 }
 
+static void stat_once(const char *path)
+{
+	struct stat stat;
+
+	if (fstatat(AT_FDCWD, path, &stat, 0))
+		die(path);
+}
+
 static void create_once(const char *path)
 {
 	int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
@@ -59,14 +72,14 @@ static void create_once(const char *path)
 		die(path);
 }
 
-static void exec_once(const char *path)
+static void exec_once(const char *path, bool copied)
 {
 	char *args[] = { (char *)path, NULL }, *none[] = { NULL };
 	int status;
-	pid_t pid = vfork();
+	pid_t pid = copied ? fork() : vfork();
 
 	if (pid < 0)
-		die("vfork");
+		die("fork");
 	if (!pid) {
 		execve(path, args, none);
 		_exit(127);
@@ -164,7 +177,13 @@ int main(void)
 				else if (!strcmp(what, "create"))
 					create_once(path);
 				else if (!strcmp(what, "exec"))
-					exec_once(path);
+					exec_once(path, false);
+				else if (!strcmp(what, "fork"))
+					exec_once(path, true);
+				else if (!strcmp(what, "stat"))
+					stat_once(path);
+				else if (!strcmp(what, "getppid"))
+					syscall(SYS_getppid);
 				else
 					connect_once(listener, &address);
 			}

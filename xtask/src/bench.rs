@@ -1,7 +1,7 @@
 //! `cargo xtask bench`: runs every measurement and prints one table.
 use std::fs;
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
@@ -21,6 +21,8 @@ pub enum Part {
     Native,
     /// Landlock on this machine, for comparison
     Landlock,
+    /// Operations and builds under the seccomp back end, on this machine
+    Seccomp,
     /// Operations under authz, on a kernel that takes LSM programs
     Kernel,
 }
@@ -61,6 +63,9 @@ pub fn run(only: &[Part], place: Place, kernel: &str, json: bool) -> Result<u8> 
     if wanted(Part::Landlock) {
         add("landlock", "native", landlock());
     }
+    if wanted(Part::Seccomp) {
+        add("seccomp", "native", seccomp());
+    }
     if wanted(Part::Kernel) {
         let authz = vm::build_authz()?;
         let here = demo::here(place, kernel, &authz, demo::Needs::LsmPrograms);
@@ -99,11 +104,16 @@ fn landlock() -> Result<Vec<Row>> {
     read(&results.join("landlock.jsonl"))
 }
 
+fn seccomp() -> Result<Vec<Row>> {
+    let authz = vm::build_authz()?;
+    let file = no_longer(results("here")?.join("seccomp.jsonl"))?;
+    let status = demo::on_this_kernel("tests/bench/run", &["--supervised".into()], &authz)?;
+    ensure!(status == 0, "tests/bench/run --supervised ended with {status}");
+    read(&file)
+}
+
 fn in_kernel(here: bool, kernel: &str, authz: &Path) -> Result<Vec<Row>> {
-    let file = results(if here { "here" } else { kernel })?.join("bench.jsonl");
-    if file.exists() {
-        fs::remove_file(&file).with_context(|| format!("cannot remove {}", file.display()))?;
-    }
+    let file = no_longer(results(if here { "here" } else { kernel })?.join("bench.jsonl"))?;
     let status = if here {
         demo::on_this_kernel("tests/bench/run", &[], authz)?
     } else {
@@ -118,7 +128,15 @@ fn in_kernel(here: bool, kernel: &str, authz: &Path) -> Result<Vec<Row>> {
     read(&file)
 }
 
-fn results(of: &str) -> Result<std::path::PathBuf> {
+/// Figures of an earlier run are not taken for those of this one.
+fn no_longer(file: PathBuf) -> Result<PathBuf> {
+    if file.exists() {
+        fs::remove_file(&file).with_context(|| format!("cannot remove {}", file.display()))?;
+    }
+    Ok(file)
+}
+
+fn results(of: &str) -> Result<PathBuf> {
     let folder = project::target().join("results").join(of);
     fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
     Ok(folder)

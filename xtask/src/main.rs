@@ -112,12 +112,13 @@ struct DemoArgs {
 
 /// Sets up, measures, and prints every figure with its method and its target.
 ///
-/// Three parts: native (evaluation, ledger and the functions of the eBPF hooks; the last take root), landlock (for
-/// comparison) and kernel (tests/bench/run, operations bare, beside a session and inside one). Never fails because
-/// a target is missed.
+/// Four parts: native (evaluation, ledger and the functions of the eBPF hooks; the last take root), landlock (for
+/// comparison), seccomp (operations and builds bare and supervised) and kernel (tests/bench/run, operations bare,
+/// beside a session and inside one). Never fails because a target is missed.
 #[derive(Args)]
 #[command(after_help = "Examples:
   cargo xtask bench
+  cargo xtask bench --only seccomp
   cargo xtask bench --kernel newest --only kernel
   cargo xtask bench --json > figures.json")]
 struct BenchArgs {

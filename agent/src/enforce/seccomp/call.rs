@@ -11,7 +11,7 @@ use nix::sys::stat::umask;
 use super::blocked::RESTART;
 use super::facts;
 use super::judge::{Judge, Known};
-use super::resolve::{End, Last, Resolver, is_own};
+use super::resolve::{End, Last, Resolver, is_own, root};
 use super::target::Target;
 use super::worker;
 use crate::abi::raw::*;
@@ -115,8 +115,8 @@ impl<'a> Call<'a> {
     /// The folder that a path starts from.
     pub fn start(&self, folder: i32, path: &[u8]) -> Result<OwnedFd> {
         worker::back()?;
-        let folder = if path.starts_with(b"/") { libc::AT_FDCWD } else { folder };
-        self.target.folder(folder)
+        // Where it starts then is for the resolver.
+        if path.starts_with(b"/") { root() } else { self.target.folder(folder) }
     }
 
     /// A resolver for this thread; before [`Call::act`].
@@ -133,7 +133,7 @@ impl<'a> Call<'a> {
         let mut resolver = self.resolver()?;
         let start = self.start(folder, path)?;
         self.act()?;
-        resolver.resolve(start, path, last)
+        resolver.resolve(&start, path, last)
     }
 
     /// The same; what is found has its name with it.
@@ -142,7 +142,7 @@ impl<'a> Call<'a> {
         let mut resolver = self.resolver()?;
         let start = self.start(folder, path)?;
         self.act()?;
-        resolver.resolve_by_steps(start, path, last)
+        resolver.resolve_by_steps(&start, path, last)
     }
 
     /// A record of what is to be decided.

@@ -199,9 +199,9 @@ pub fn rename(call: &Call<'_>) -> Result {
         to.1.and_then(|path| not_empty(&path).and_then(|()| Ok((call.start(to.0, &path)?, path)))),
     );
     call.act()?;
-    let from = resolver.resolve(starts.0, &from.1, Last::Name)?;
+    let from = resolver.resolve(&starts.0, &from.1, Last::Name)?;
     let (start, path) = starts.1?;
-    let to = resolver.again().resolve(start, &path, Last::Name)?;
+    let to = resolver.again().resolve(&start, &path, Last::Name)?;
     if mount(&from)? != mount(&to)? {
         return Err(Errno::EXDEV);
     }
@@ -261,13 +261,13 @@ pub fn link(call: &Call<'_>) -> Result {
     let source: OwnedFd = if by_number {
         starts.0
     } else {
-        match resolver.resolve(starts.0, &from.1, last)? {
+        match resolver.resolve(&starts.0, &from.1, last)? {
             End::Found { file, .. } => file,
             End::Missing(_) => return Err(Errno::ENOENT),
         }
     };
     let (start, path) = starts.1?;
-    let to = match resolver.again().resolve(start, &path, Last::Name)? {
+    let to = match resolver.again().resolve(&start, &path, Last::Name)? {
         End::Found { .. } => return Err(Errno::EEXIST),
         End::Missing(place) if place.name.ends_with(b"/") => return Err(Errno::ENOENT),
         End::Missing(place) => place,

@@ -115,13 +115,12 @@ fn opened(call: &Call<'_>, wanted: &Wanted, instead: bool) -> Result {
         (false, false) => Last::Follow,
     };
     for _ in 0..TRIES {
-        let start = start.try_clone().map_err(|_| Errno::EMFILE)?;
         let end = if !wanted.resolve.is_empty() {
             within(&start, wanted, keep)?
         } else if creates || wanted.flags.contains(OFlag::O_NOFOLLOW) {
-            resolver.resolve_by_steps(start, &wanted.path, last)?
+            resolver.resolve_by_steps(&start, &wanted.path, last)?
         } else {
-            resolver.resolve(start, &wanted.path, last)?
+            resolver.resolve(&start, &wanted.path, last)?
         };
         let outcome = match end {
             End::Missing(place) => {

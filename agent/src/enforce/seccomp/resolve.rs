@@ -82,6 +82,11 @@ pub fn peek(folder: BorrowedFd<'_>, name: &OsStr) -> Result<OwnedFd, Errno> {
     openat(folder, name, OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC, Mode::empty())
 }
 
+/// The supervisor's root, which is everyone's who has none of its own.
+pub fn root() -> Result<OwnedFd, Errno> {
+    nix::fcntl::open("/", OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty())
+}
+
 /// The name under which this process reaches the file behind a descriptor, without resolving anything anew.
 pub fn by_descriptor(file: BorrowedFd<'_>) -> String {
     format!("/proc/self/fd/{}", file.as_raw_fd())
@@ -124,13 +129,13 @@ impl<'a> Resolver<'a> {
     }
 
     /// Resolves `path` from the folder `start`.
-    pub fn resolve(&mut self, start: OwnedFd, path: &[u8], last: Last) -> Result<End, Errno> {
+    pub fn resolve(&mut self, start: &OwnedFd, path: &[u8], last: Last) -> Result<End, Errno> {
         if path.is_empty() {
             return Err(Errno::ENOENT);
         }
         if last != Last::Name
             && self.root.is_none()
-            && let Some(end) = quickly(&start, path, last)?
+            && let Some(end) = quickly(start, path, last)?
         {
             return Ok(end);
         }
@@ -138,7 +143,7 @@ impl<'a> Resolver<'a> {
     }
 
     /// The same, always component by component: what is found has its name with it.
-    pub fn resolve_by_steps(&mut self, start: OwnedFd, path: &[u8], last: Last) -> Result<End, Errno> {
+    pub fn resolve_by_steps(&mut self, start: &OwnedFd, path: &[u8], last: Last) -> Result<End, Errno> {
         if path.is_empty() { Err(Errno::ENOENT) } else { self.walk(start, path.to_vec(), last) }
     }
 
@@ -146,12 +151,16 @@ impl<'a> Resolver<'a> {
     fn root(&self) -> Result<OwnedFd, Errno> {
         match &self.root {
             Some(root) => root.try_clone().map_err(|_| Errno::EMFILE),
-            None => nix::fcntl::open("/", OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty()),
+            None => root(),
         }
     }
 
-    fn walk(&mut self, start: OwnedFd, path: Vec<u8>, last: Last) -> Result<End, Errno> {
-        let mut folder = if path.starts_with(b"/") { self.root()? } else { start };
+    fn walk(&mut self, start: &OwnedFd, path: Vec<u8>, last: Last) -> Result<End, Errno> {
+        let mut folder = if path.starts_with(b"/") {
+            self.root()?
+        } else {
+            start.try_clone().map_err(|_| Errno::EMFILE)?
+        };
         let mut rest = path;
         loop {
             let skip = rest.iter().take_while(|byte| **byte == b'/').count();

@@ -2,7 +2,8 @@
 //! what is decided and what is done are the copy.
 
 use std::ffi::CString;
-use std::io::{IoSlice, IoSliceMut};
+use std::fs::File;
+use std::io::{IoSlice, IoSliceMut, Read};
 use std::os::fd::{AsFd, OwnedFd};
 
 use nix::errno::Errno;
@@ -45,7 +46,7 @@ pub struct Target {
 impl Target {
     /// Reads /proc/TID/status. Whoever calls checks afterwards that the call still waits.
     pub fn read(tid: i32) -> Result<Self, Errno> {
-        let text = std::fs::read(format!("/proc/{tid}/status")).map_err(|_| Errno::ESRCH)?;
+        let text = status(tid).map_err(|_| Errno::ESRCH)?;
         let mut target = Self {
             tid,
             tgid: tid,
@@ -56,6 +57,7 @@ impl Target {
             comm: Vec::new(),
             traced: false,
         };
+        let mut complete = false;
         for line in text.split(|byte| *byte == b'\n') {
             let Some(colon) = line.iter().position(|byte| *byte == b':') else { continue };
             let (name, value) = (&line[..colon], line[colon + 1..].trim_ascii());
@@ -80,11 +82,15 @@ impl Target {
                     target.identity.gid = number(3).ok_or(Errno::ESRCH)?;
                 }
                 b"Groups" => target.identity.groups = words().filter_map(|word| word.parse().ok()).collect(),
-                b"CapEff" => target.identity.capabilities = hex().map_err(|_| Errno::ESRCH)?,
+                // Comes after all others of these.
+                b"CapEff" => {
+                    target.identity.capabilities = hex().map_err(|_| Errno::ESRCH)?;
+                    complete = true;
+                }
                 _ => {}
             }
         }
-        Ok(target)
+        if complete { Ok(target) } else { Err(Errno::ESRCH) }
     }
 
     /// Copies `length` bytes.
@@ -186,6 +192,15 @@ impl Target {
             _ => Errno::EACCES,
         })
     }
+}
+
+/// /proc/TID/status, which the kernel writes whole at the first read: its lines are of one moment.
+fn status(tid: i32) -> std::io::Result<Vec<u8>> {
+    let file = File::open(format!("/proc/{tid}/status"))?;
+    let mut text = Vec::with_capacity(2 * PAGE as usize);
+    // Every call begins here: a plain File asks for the size and then reads 32, 32, 64 bytes, and so on.
+    file.take(u64::MAX).read_to_end(&mut text)?;
+    Ok(text)
 }
 
 #[cfg(test)]
