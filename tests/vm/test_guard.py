@@ -34,9 +34,12 @@ def mount_over(path):
     if LIBC.mount(b"none", path.encode(), b"tmpfs", 0, None):
         raise OSError(ctypes.get_errno(), "mount")
 
-# A file of the session's own on the file system of `path`.
+# A file of the session's own on the file system of `path`; none: what is left of the attempt would prove nothing.
 def own(path):
-    return next(name for name in json.loads(sys.argv[2]) if os.stat(name).st_dev == os.lstat(path).st_dev)
+    for name in json.loads(sys.argv[2]):
+        if os.stat(name).st_dev == os.lstat(path).st_dev:
+            return name
+    raise LookupError(path)
 
 ways = {
     "open": lambda path: opened(path, os.O_WRONLY), "truncate": lambda path: os.truncate(path, 0),
@@ -54,6 +57,8 @@ for name, path in json.loads(sys.argv[3]):
         out.append([name, path, "ok"])
     except OSError as error:
         out.append([name, path, errno.errorcode[error.errno]])
+    except LookupError:
+        pass
 print(json.dumps(out))
 """
 
@@ -115,14 +120,14 @@ def vandalism():
         done = json.loads(out.splitlines()[0])
     except (IndexError, ValueError):
         done = []
-    check("guard: every attempt was made", len(done) > 300, (len(done), out[-500:], err[-500:]))
+    check("guard: every attempt was made", len(done) > 300, (len(done), out[-500:], err[:1000]))
     check("guard: pins, ledger, socket, program and policy are among them",
           all(any(part in path for path in before) for part in
               ("/sys/fs/bpf/authz/", "/var/lib/authz/", "control.sock", shutil.which("authz"), policy)), sorted(before))
     went = [attempt for attempt in done if attempt[2] not in ("EACCES", "EPERM")]
     check("guard: none succeeded, each was refused by permission", done and not went, went[:20])
     check("guard: the enforcement goes on", "end=1" in out and (top / "prod" / "a").read_text() == "before\n", out[-300:])
-    check("guard: the daemon and its ledger go on", "operations," in err and control.entries(err), err[-500:])
+    check("guard: the daemon and its ledger go on", "operations," in err and control.entries(err), err[:1000])
     check("guard: the program and the policy are what they were",
           os.path.exists(shutil.which("authz")) and "prod" in pathlib.Path(policy).read_text())
 
