@@ -95,9 +95,10 @@ def build(folder, rows, name, command, clean, method):
                                    stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace")
             took = time.monotonic_ns() - since
             if ended.returncode:
-                why = ended.stdout.strip().splitlines()[-1:] or ["no output"]
-                where = "under authz" if place else "bare"
-                return skip(name, f"it ended with {ended.returncode} {where}: {why[0]}")
+                said = " / ".join(ended.stdout.strip().splitlines()[:3]) or "no output"
+                if place:
+                    sys.exit(f"bench: {name} FAILED under authz in round {turn}, status {ended.returncode}: {said}")
+                return skip(name, f"it fails bare, status {ended.returncode}: {said}")
             if turn:
                 times[place].append(took)
     ratios(rows, f"{name}, seccomp", *times,

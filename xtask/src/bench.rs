@@ -108,7 +108,11 @@ fn seccomp() -> Result<Vec<Row>> {
     let authz = vm::build_authz()?;
     let file = no_longer(results("here")?.join("seccomp.jsonl"))?;
     let status = demo::on_this_kernel("tests/bench/run", &["--supervised".into()], &authz)?;
-    ensure!(status == 0, "tests/bench/run --supervised ended with {status}");
+    ensure!(
+        status == 0,
+        "tests/bench/run --supervised ended with {status}; what it had is in {}",
+        file.display()
+    );
     read(&file)
 }
 
