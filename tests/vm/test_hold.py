@@ -137,7 +137,7 @@ def terminal():
             control.wait(lambda: not [one for one in control.pending(str(file)) if one["id"] == view["id"]], 10)
     read("child=0\r")
     os.write(fd, b"exit\n")
-    read("operations,", 20)
+    read(" held", 20)
     os.close(fd)
     control.wait(lambda: os.waitpid(pid, os.WNOHANG)[0], 20)
     check("hold: an interactive shell goes on after approval", "status=0\r" in text and "child=0\r" in text, text)
