@@ -129,20 +129,22 @@ impl<'a> Call<'a> {
 
     /// Resolves a path and acts with the thread's rights from here on.
     pub fn resolve(&self, folder: i32, path: &[u8], last: Last) -> Result<End> {
-        not_empty(path)?;
-        let mut resolver = self.resolver()?;
-        let start = self.start(folder, path)?;
-        self.act()?;
+        let (mut resolver, start) = self.ready(folder, path)?;
         resolver.resolve(&start, path, last)
     }
 
     /// The same; what is found has its name with it.
     pub fn resolve_by_steps(&self, folder: i32, path: &[u8], last: Last) -> Result<End> {
+        let (mut resolver, start) = self.ready(folder, path)?;
+        resolver.resolve_by_steps(&start, path, last)
+    }
+
+    fn ready(&self, folder: i32, path: &[u8]) -> Result<(Resolver<'_>, OwnedFd)> {
         not_empty(path)?;
-        let mut resolver = self.resolver()?;
+        let resolver = self.resolver()?;
         let start = self.start(folder, path)?;
         self.act()?;
-        resolver.resolve_by_steps(&start, path, last)
+        Ok((resolver, start))
     }
 
     /// A record of what is to be decided.
