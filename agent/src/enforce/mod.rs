@@ -8,6 +8,7 @@ pub mod landlock;
 pub mod level;
 pub mod park;
 pub mod probe;
+pub mod restart;
 pub mod seccomp;
 mod syscalls;
 pub mod wire;
