@@ -124,19 +124,19 @@ impl<J: Judge> Gate<J> {
 
     /// A message of the client.
     pub fn client(&mut self, line: &[u8]) -> Vec<Out> {
-        self.from_client(line);
+        self.on_client(line);
         self.sent()
     }
 
     /// A message of the server.
     pub fn server(&mut self, line: &[u8]) -> Vec<Out> {
-        self.from_server(line);
+        self.on_server(line);
         self.sent()
     }
 
     /// A message of the client that was too long to be read.
     pub fn unreadable(&mut self) -> Vec<Out> {
-        self.to_client(reply::error(None, Code::Malformed, "authz refused a message: it is too long"), None);
+        self.for_client(reply::error(None, Code::Malformed, "authz refused a message: it is too long"), None);
         self.sent()
     }
 
@@ -187,7 +187,7 @@ impl<J: Judge> Gate<J> {
                 reply::error(Some(&id), Code::Lost, "the server ended before it answered")
             }
         };
-        self.to_client(answer, Some(id));
+        self.for_client(answer, Some(id));
     }
 
     fn sent(&mut self) -> Vec<Out> {
@@ -206,11 +206,11 @@ impl<J: Judge> Gate<J> {
         self.options.serialize && self.waiting.values().any(|waiting| under_way(&waiting.state))
     }
 
-    fn to_client(&mut self, line: Vec<u8>, about: Option<Id>) {
+    fn for_client(&mut self, line: Vec<u8>, about: Option<Id>) {
         self.out.push(Out::Client { line, about });
     }
 
-    fn to_server(&mut self, line: Vec<u8>, about: Option<Id>) {
+    fn for_server(&mut self, line: Vec<u8>, about: Option<Id>) {
         self.out.push(Out::Server { line, about });
     }
 
@@ -282,12 +282,12 @@ impl<J: Judge> Gate<J> {
         let (id, line) = (request.id.clone(), request.line(view.map(|view| view.traceparent.as_str())));
         let call = view.map(|view| view.call);
         self.wait_for(&id, State::Open { request: Box::new(request), call });
-        self.to_server(line, Some(id));
+        self.for_server(line, Some(id));
     }
 
     fn refuse(&mut self, request: &Request, refusal: Refusal<'_>) {
         let line = reply::refused(request, &self.options.server, refusal);
-        self.to_client(line, Some(request.id.clone()));
+        self.for_client(line, Some(request.id.clone()));
     }
 }
 

@@ -11,7 +11,7 @@ use crate::mcp::request::{Request, can_elicit};
 use crate::mcp::wire::{self, Id, Members, Message, WireError};
 
 impl<J: Judge> Gate<J> {
-    pub(super) fn from_client(&mut self, line: &[u8]) {
+    pub(super) fn on_client(&mut self, line: &[u8]) {
         if line.trim_ascii().is_empty() {
             return;
         }
@@ -21,7 +21,7 @@ impl<J: Judge> Gate<J> {
             Ok(Message::Notification { method, params }) => match &*method {
                 "notifications/cancelled" => self.cancelled(line, params),
                 method if methods::notification_passes(Side::Client, method) => {
-                    self.to_server(line.to_vec(), None);
+                    self.for_server(line.to_vec(), None);
                 }
                 method => self.note(format!("a notification of the client was dropped: {method:?}")),
             },
@@ -29,7 +29,7 @@ impl<J: Judge> Gate<J> {
                 if let Some(about) = self.questions.remove(id.key()) {
                     self.question_answered(&about, answer);
                 } else if self.asked.remove(id.key()).is_some() {
-                    self.to_server(line.to_vec(), None);
+                    self.for_server(line.to_vec(), None);
                 } else {
                     self.note(format!("an answer of the client to nothing was dropped: id {id}"));
                 }
@@ -42,7 +42,7 @@ impl<J: Judge> Gate<J> {
 
     fn malformed(&mut self, id: Option<Id>, error: &WireError) {
         let line = reply::error(id.as_ref(), Code::Malformed, &format!("authz refused a message: {error}"));
-        self.to_client(line, id);
+        self.for_client(line, id);
     }
 
     fn requested(&mut self, line: &[u8], id: Id, method: &str, params: Option<&RawValue>) {
@@ -56,7 +56,7 @@ impl<J: Judge> Gate<J> {
             None
         };
         if let Some((code, why)) = refusal {
-            return self.to_client(reply::error(Some(&id), code, why), Some(id));
+            return self.for_client(reply::error(Some(&id), code, why), Some(id));
         }
         if let Some(gated) = Gated::from_name(method) {
             return match self.checked(id.clone(), gated, params) {
@@ -70,7 +70,7 @@ impl<J: Judge> Gate<J> {
         }
         if !methods::request_passes(Side::Client, method) {
             let why = format!("authz knows no method {method:?}");
-            return self.to_client(reply::error(Some(&id), Code::UnknownMethod, &why), Some(id));
+            return self.for_client(reply::error(Some(&id), Code::UnknownMethod, &why), Some(id));
         }
         if method == "initialize" {
             match initialized(params) {
@@ -79,7 +79,7 @@ impl<J: Judge> Gate<J> {
             }
         }
         self.wait_for(&id, State::Passed { method: method.to_owned() });
-        self.to_server(line.to_vec(), Some(id));
+        self.for_server(line.to_vec(), Some(id));
     }
 
     fn checked(&self, id: Id, method: Gated, params: Option<&RawValue>) -> Result<Request, WireError> {
@@ -106,9 +106,9 @@ impl<J: Judge> Gate<J> {
                 if let Some(call) = call {
                     self.judge.close(call, Outcome::Cancelled);
                 }
-                self.to_server(line.to_vec(), None);
+                self.for_server(line.to_vec(), None);
             }
-            State::Passed { .. } => self.to_server(line.to_vec(), None),
+            State::Passed { .. } => self.for_server(line.to_vec(), None),
         }
     }
 }

@@ -22,14 +22,14 @@ impl<J: Judge> Gate<J> {
                 self.judge.withdraw(call);
             }
             let line = reply::input_required(&request, &self.options.server, &view, &state);
-            return self.to_client(line, Some(id));
+            return self.for_client(line, Some(id));
         }
         let mut question = None;
         if !request.modern() && self.elicits && self.options.elicit {
             let id = Id::text(&format!("{OWN}{}", Uuid::new_v4().simple()));
             self.questions.insert(id.key().clone(), request.id.key().clone());
             let line = reply::elicitation(&id, &request, &self.options.server, &view);
-            self.to_client(line, Some(request.id.clone()));
+            self.for_client(line, Some(request.id.clone()));
             question = Some(id);
         }
         self.wait_held(request, view, question);
@@ -108,7 +108,7 @@ impl<J: Judge> Gate<J> {
     pub(super) fn take_back(&mut self, question: Option<Id>) {
         let Some(id) = question else { return };
         if self.questions.remove(id.key()).is_some() {
-            self.to_client(reply::cancelled(&id, "the call is no longer held"), None);
+            self.for_client(reply::cancelled(&id, "the call is no longer held"), None);
         }
     }
 }

@@ -11,7 +11,7 @@ use crate::mcp::request::Request;
 use crate::mcp::wire::{Answer, Id, Key, Members, Message};
 
 impl<J: Judge> Gate<J> {
-    pub(super) fn from_server(&mut self, line: &[u8]) {
+    pub(super) fn on_server(&mut self, line: &[u8]) {
         if line.trim_ascii().is_empty() {
             return;
         }
@@ -27,7 +27,7 @@ impl<J: Judge> Gate<J> {
                 {
                     self.asked.remove(id.key());
                 }
-                self.to_client(line.to_vec(), None);
+                self.for_client(line.to_vec(), None);
             }
             Ok(Message::Response { id: Some(id), answer }) => self.server_answered(line, &id, answer),
             Ok(Message::Response { id: None, .. }) => {
@@ -50,11 +50,11 @@ impl<J: Judge> Gate<J> {
         match refusal {
             Some((code, why)) => {
                 self.note(format!("a request of the server was refused: {method:?}: {why}"));
-                self.to_server(reply::error(Some(&id), code, why), None);
+                self.for_server(reply::error(Some(&id), code, why), None);
             }
             None => {
                 self.asked.insert(id.key().clone(), id);
-                self.to_client(line.to_vec(), None);
+                self.for_client(line.to_vec(), None);
             }
         }
     }
@@ -65,11 +65,11 @@ impl<J: Judge> Gate<J> {
                 if let ("tools/list", Answer::Result(result)) = (method.as_str(), answer) {
                     self.shared.learn(result);
                 }
-                self.to_client(line.to_vec(), Some(id));
+                self.for_client(line.to_vec(), Some(id));
             }
             Some(Waiting { state: State::Open { request, call }, .. }) => {
                 let line = self.finished(line, &request, call, answer);
-                self.to_client(line, Some(request.id));
+                self.for_client(line, Some(request.id));
             }
             // It was never sent: the server made the answer up.
             Some(waiting) => {
