@@ -45,6 +45,7 @@
 //! | [`session`] | a process tree under one policy: identity, mode, what was approved |
 //! | [`pipeline`] | the loop from event to verdict; it names no back end |
 //! | [`enforce`] | what makes verdicts bind: the probe of the kernel, LSM programs, tasks parked while they wait |
+//! | [`replay`] | what was decided, decided again by the same policy or another |
 //! | [`control`] | the protocol between the daemon and those who ask it |
 //! | [`daemon`] | the process that owns all of it |
 //! | [`mcp`] | the gate between an agent and an MCP server |
@@ -63,6 +64,7 @@ pub mod ledger;
 pub mod session;
 pub mod pipeline;
 pub mod enforce;
+pub mod replay;
 pub mod control;
 pub mod daemon;
 pub mod mcp;

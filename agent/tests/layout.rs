@@ -14,7 +14,7 @@ const ORDER: &[&[&str]] = &[
     &["ledger"],
     &["session"],
     &["pipeline"],
-    &["enforce"],
+    &["enforce", "replay"],
     &["control"],
     &["daemon"],
     &["mcp"],
