@@ -35,6 +35,7 @@
 //! |---|---|
 //! | [`abi`] | what kernel and user space share, generated from `ebpf/include/authz_abi.h` |
 //! | [`sys`] | the raw system calls; with [`abi`] the only unsafe code |
+//! | [`text`] | what may be shown to a human or a model |
 //! | [`clock`] | the clock that the kernel side uses |
 //! | [`paths`] | where state and sockets are kept, for root and for an ordinary user |
 //! | [`event`] | an operation as the kernel reported it, owned and validated: parsing one is the trust boundary |
@@ -47,11 +48,13 @@
 //! | [`replay`] | what was decided, decided again by the same policy or another |
 //! | [`control`] | the protocol between the daemon and those who ask it |
 //! | [`daemon`] | the process that owns all of it |
+//! | [`mcp`] | the gate between an agent and an MCP server |
 //! | [`cli`] | the command line |
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 pub mod abi;
 pub mod sys;
+pub mod text;
 pub mod clock;
 pub mod paths;
 pub mod event;
@@ -64,4 +67,5 @@ pub mod enforce;
 pub mod replay;
 pub mod control;
 pub mod daemon;
+pub mod mcp;
 pub mod cli;

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 /// Modules in flow order. A module may use those of earlier rows, never a later one or its own row's others.
 const ORDER: &[&[&str]] = &[
-    &["abi", "sys", "clock", "paths"],
+    &["abi", "sys", "text", "clock", "paths"],
     &["event"],
     &["policy"],
     &["hold"],
@@ -17,6 +17,7 @@ const ORDER: &[&[&str]] = &[
     &["enforce", "replay"],
     &["control"],
     &["daemon"],
+    &["mcp"],
     &["cli"],
 ];
 
