@@ -17,6 +17,8 @@ static __always_inline bool_t kicked(struct task_struct *current, struct call *c
 
 	if ((long)BPF_CORE_READ(regs, ax) != -ENOSYS)	/* the result, which stands there from the call's end on */
 		return 0;
+	if (call->torn_until)
+		return 1;
 	identity = call_identity();
 	for (int i = 0; i < AUTHZ_SLOTS; i++) {
 		struct slot *slot = &call->slots[i];
