@@ -283,7 +283,8 @@ impl Probe {
     }
 
     fn check_restart(&self) -> Check {
-        let fix = "use a kernel that is not a real-time one and shows its functions in BTF; or keep agents off 9p";
+        let fix =
+            "use a kernel that is not a real-time one and shows its functions in BTF; or keep agents off 9p";
         Check {
             name: "held on 9p",
             ok: self.restart.is_none(),
