@@ -248,6 +248,12 @@ pub const CALLS: &[Call] = &[
     refused("clock_settime", libc::SYS_clock_settime, libc::EPERM),
 ];
 
+/// What a call is to a policy, before its arguments are read: the first action of its row.
+pub fn action_of(number: i64) -> Action {
+    let row = CALLS.iter().find(|call| call.number == number && !call.actions.is_empty());
+    row.map_or(FileRead, |call| call.actions[0])
+}
+
 const SENT: &str = "descriptors sent by others";
 const REUSED: &str = "a process number or descriptor that changes hands between decision and call";
 const IN_MEMORY: &str = "names in memory of what is allowed, which can change before the kernel reads them";
