@@ -104,6 +104,25 @@ fn many(call: &Call<'_>, pid: i32, signal: i32) -> Result {
     result
 }
 
+/// Who gets signals about a descriptor, from whoever makes it ready: decided when it is named.
+pub fn owner(call: &Call<'_>) -> Result {
+    match call.int(2) {
+        0 => {}
+        pid if pid > 0 => {
+            if exists(pid) {
+                outside(call, Action::ProcessSignal, pid)?;
+            }
+        }
+        group => {
+            let group = group.checked_neg().ok_or(Errno::EINVAL)?;
+            processes()
+                .filter(|pid| group_of(*pid) == Some(group))
+                .try_for_each(|pid| outside(call, Action::ProcessSignal, pid))?;
+        }
+    }
+    Ok(Outcome::GoOn)
+}
+
 /// Field 5 of /proc/PID/stat.
 fn group_of(pid: i32) -> Option<i32> {
     field(pid, 2)

@@ -215,6 +215,7 @@ fn handle(call: &Call<'_>) -> Result {
         | libc::SYS_rt_sigqueueinfo
         | libc::SYS_rt_tgsigqueueinfo
         | libc::SYS_pidfd_send_signal => process::signal(call),
+        libc::SYS_fcntl => process::owner(call),
         libc::SYS_ptrace
         | libc::SYS_process_vm_readv
         | libc::SYS_process_vm_writev
