@@ -15,6 +15,8 @@
  *   pointers                calls with pointers that lead nowhere
  *   dies FILE               ends while a thread of it opens
  *   storm-of-deaths N FILE  N processes are killed while they open again and again
+ *   bomb COUNT FILE DENIED  forks COUNT more processes than there are, or until it cannot; each opens both
+ *   many COUNT FOLDER       makes COUNT files: how many it could, was denied, and could not for another reason
  *   alarm FILE MS           opens, while a signal arrives after MS that does not restart calls: errno, signals seen
  */
 #define _GNU_SOURCE
@@ -31,6 +33,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -255,6 +258,53 @@ static int deaths(int count, char *file)
 	return 0;
 }
 
+/* Every process makes two more, as long as there is room. */
+static int bomb(long room, char *file, char *forbidden)
+{
+	static struct { volatile long first, opened, forbidden, forks, full; } *seen;
+	struct rlimit limit = { room, room };
+
+	seen = mmap(NULL, sizeof(*seen), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	seen->first = getpid();
+	setrlimit(RLIMIT_NPROC, &limit);
+	for (int round = 0; round < 2; round++) {
+		pid_t child = fork();
+
+		if (child < 0)
+			__atomic_add_fetch(&seen->full, 1, __ATOMIC_SEQ_CST);
+		if (!child && __atomic_add_fetch(&seen->forks, 1, __ATOMIC_SEQ_CST) < room)
+			round = -1;
+	}
+	if (!strcmp(opened(file), "ok"))
+		__atomic_add_fetch(&seen->opened, 1, __ATOMIC_SEQ_CST);
+	if (!strcmp(opened(forbidden), "ok"))
+		__atomic_add_fetch(&seen->forbidden, 1, __ATOMIC_SEQ_CST);
+	while (wait(NULL) > 0 || errno == EINTR)
+		;
+	if (seen->first == getpid())
+		printf("opened %ld forbidden %ld forks %ld full %ld\n", seen->opened, seen->forbidden, seen->forks, seen->full);
+	return 0;
+}
+
+static int many(long count, char *folder)
+{
+	long ok = 0, denied = 0, others = 0;
+	char name[4096];
+
+	for (long i = 0; i < count; i++) {
+		snprintf(name, sizeof(name), "%s/%ld", folder, i);
+		int fd = open(name, O_WRONLY | O_CREAT, 0600);
+
+		ok += fd >= 0;
+		denied += fd < 0 && errno == EACCES;
+		others += fd < 0 && errno != EACCES;
+		if (fd >= 0)
+			close(fd);
+	}
+	printf("ok %ld denied %ld others %ld\n", ok, denied, others);
+	return 0;
+}
+
 int main(int argc, char **argv)
 {
 	const char *what = argc > 1 ? argv[1] : "";
@@ -296,6 +346,10 @@ int main(int argc, char **argv)
 		return dies(argv[2]);
 	if (!strcmp(what, "storm-of-deaths"))
 		return deaths(atoi(argv[2]), argv[3]);
+	if (!strcmp(what, "bomb"))
+		return bomb(atol(argv[2]), argv[3], argv[4]);
+	if (!strcmp(what, "many"))
+		return many(atol(argv[2]), argv[3]);
 	if (!strcmp(what, "alarm"))
 		return alarmed(argv[2], atoi(argv[3]));
 	return 2;

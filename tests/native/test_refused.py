@@ -7,39 +7,16 @@ from native import BARE, HERE, PYTHON, Place, identities
 from trial import REST, Trial, failures
 
 SCRIPT = r"""
-import ctypes, errno, fcntl, os, pty, resource, signal, socket, struct, sys
+import ctypes, errno, os, resource, signal, struct, sys
 sys.dont_write_bytecode = True
 sys.path[:0] = [sys.argv[1] + "/../vm", sys.argv[1]]
 import probe_file, probe_process
-from probe_file import syscall, int80
+from probe_file import syscall
+from probe_process import owner, typed
 victim, file, address = int(sys.argv[2]), sys.argv[3], int(sys.argv[4])
-
-def typed():
-    main, other = pty.openpty()
-    child = os.fork()
-    if not child:
-        os.setsid()
-        try:
-            fcntl.ioctl(other, 0x540E, 0)  # TIOCSCTTY
-            fcntl.ioctl(other, 0x5412, b"x")  # TIOCSTI
-            os._exit(0)
-        except OSError as error:
-            os._exit(error.errno)
-    status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-    if status:
-        raise OSError(status, "TIOCSTI")
 
 def limits(pid):
     resource.prlimit(pid, resource.RLIMIT_CORE, resource.prlimit(pid, resource.RLIMIT_CORE))
-
-def owner(pid, how="F_SETOWN"):
-    here, there = socket.socketpair()
-    if how == "F_SETOWN":
-        fcntl.fcntl(here, fcntl.F_SETOWN, pid)
-    elif how == "F_SETOWN_EX":
-        fcntl.fcntl(here, 15, struct.pack("ii", 1, pid))
-    else:
-        fcntl.ioctl(here, int(how, 16), struct.pack("i", pid))
 
 def peek(pid):
     here = ctypes.create_string_buffer(8)
@@ -57,7 +34,7 @@ table = {
     "fanotify": lambda: syscall(300, 0x200, 0), "open_by_handle_at": lambda: probe_file.handle(file),
     "int80": lambda: probe_file.raw_open(file), "x32": lambda: probe_file.raw_open(file, "x32"),
     "prlimit, another's": lambda: limits(victim), "owner of signals, another": lambda: owner(victim),
-    "F_SETOWN_EX": lambda: owner(victim, "F_SETOWN_EX"), "FIOSETOWN": lambda: owner(victim, "8901"), "SIOCSPGRP": lambda: owner(victim, "8902"),
+    "F_SETOWN_EX": lambda: owner(victim, "F_SETOWN_EX"), "FIOSETOWN": lambda: owner(victim, "FIOSETOWN"), "SIOCSPGRP": lambda: owner(victim, "SIOCSPGRP"),
     "memory of another": lambda: peek(victim), "/proc/PID/mem of another": lambda: opened(f"/proc/{victim}/mem", os.O_RDWR),
     "prlimit, own": lambda: limits(0), "owner of signals, own": lambda: owner(os.getpid()),
     "memory, own": lambda: opened("/proc/self/mem", os.O_RDWR),

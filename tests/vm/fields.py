@@ -104,8 +104,8 @@ class Stage:
                 role = entry["resource"].get("properties", {}).get("role", "")
                 kind = entry["resource"]["id"].partition(":")[0] if entry["action"] == "net.connect" else ""
                 found.setdefault(" ".join(filter(None, [effect, entry["action"], role, kind])), sorted(paths(entry)))
-                check(f"fields: {entry['action']}: the policy saw what is recorded of the object",
-                      entry["input"]["resource"].get("properties", {}) == entry["resource"].get("properties", {}), entry)
+                if entry["input"]["resource"].get("properties", {}) != entry["resource"].get("properties", {}):
+                    check(f"fields: {entry['action']}: the policy saw what is recorded of the object", False, entry)
         return found
 
 

@@ -12,4 +12,5 @@ def run():
         with fields.Stage(control.folder()) as stage:
             done = harness.authz_exec(stage.rules(effect), stage.argv(cases.python()))
             found |= stage.seen(control.entries(done), effect)
+            harness.check(f"fields: the operations are done, {effect}", done.returncode == 0, done)
     fields.compare("fields", found)
