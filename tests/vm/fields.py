@@ -95,18 +95,26 @@ class Stage:
         return f'deny contains {{"id": "listed", "reason": "r"}} if [input.action.name, input.resource.id] in {listed}\n\n{rest}'
 
     def seen(self, entries, effect):
-        """The fields of the first decision about each, by `EFFECT ACTION ROLE`."""
+        """The fields of the first decision about each, by `EFFECT ACTION PART`."""
         found = {}
         for entry in entries:
             if entry["kind"] != "decision" or entry["result"]["effect"] != effect:
                 continue
             if (entry["action"], entry["resource"]["id"]) in self.about and entry["decided_by"] == "policy":
-                role = entry["resource"].get("properties", {}).get("role", "")
-                kind = entry["resource"]["id"].partition(":")[0] if entry["action"] == "net.connect" else ""
-                found.setdefault(" ".join(filter(None, [effect, entry["action"], role, kind])), sorted(paths(entry)))
+                found.setdefault(f"{effect} {entry['action']} {part(entry)}".rstrip(), sorted(paths(entry)))
                 if entry["input"]["resource"].get("properties", {}) != entry["resource"].get("properties", {}):
                     check(f"fields: {entry['action']}: the policy saw what is recorded of the object", False, entry)
         return found
+
+
+def part(entry):
+    """Which of several of one action it is."""
+    resource = entry["resource"]["id"]
+    if entry["action"] == "process.exec":
+        return "script" if resource.endswith("/script") else "interpreter"
+    if entry["action"] == "net.connect":
+        return resource.partition(":")[0]
+    return entry["resource"].get("properties", {}).get("role", "")
 
 
 def paths(value, prefix=""):

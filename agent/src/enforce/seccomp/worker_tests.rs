@@ -11,7 +11,7 @@ use nix::sys::stat::Mode;
 use super::*;
 use crate::abi::raw::authz_event;
 use crate::enforce::seccomp::blocked::Blocked;
-use crate::enforce::seccomp::facts;
+use crate::enforce::seccomp::{facts, lineage::Lineage};
 use crate::event::{Action, Event, EventKind};
 use crate::sys::seccomp::{self, Listener};
 
@@ -40,6 +40,9 @@ fn session(listener: Listener, enforce: bool) -> Arc<Known> {
         hold_timeout: Duration::from_secs(1),
         control: Vec::new(),
         moved: AtomicBool::new(false),
+        calls: AtomicU32::new(0),
+        had_calls: AtomicBool::new(false),
+        lineage: Lineage::default(),
     })
 }
 
