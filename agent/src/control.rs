@@ -21,6 +21,8 @@ use crate::enforce::level::Level;
 use crate::event::Mode;
 use crate::hold::PendingView;
 use crate::paths::Owner;
+use crate::pipeline::questions::Evaluated;
+use crate::policy::Question;
 use crate::session::{Call, Stats};
 use crate::sys::peer::{Peer, peer_of};
 
@@ -45,7 +47,7 @@ pub struct StartSession {
     pub hold_timeout_ms: u64,
     /// Who may answer, besides root.
     pub owner: u32,
-    /// The first process, which waits to be labelled.
+    /// The first process, which waits to be labelled; 0: a session of the policy alone.
     pub pid: i32,
     /// Record each remembered allow.
     pub audit_each: bool,
@@ -101,6 +103,15 @@ pub enum Request {
         /// The call; none: it is over.
         call: Option<Call>,
     },
+    /// A question of another gate (AuthZEN).
+    Evaluate {
+        /// To whose policy; none: the only session's.
+        session: Option<Uuid>,
+        /// The question.
+        question: Box<Question>,
+        /// The gate does to something else what a rewrite says; else `compute` is a deny.
+        rewrites: bool,
+    },
 }
 
 /// A response.
@@ -128,6 +139,8 @@ pub enum Response {
         /// In the order of their start.
         sessions: Vec<SessionView>,
     },
+    /// What a question came to.
+    Evaluated(Evaluated),
 }
 
 /// A session that has begun.

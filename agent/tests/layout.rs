@@ -16,6 +16,7 @@ const ORDER: &[&[&str]] = &[
     &["pipeline"],
     &["enforce"],
     &["control"],
+    &["authzen"],
     &["daemon"],
     &["cli"],
 ];

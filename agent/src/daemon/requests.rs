@@ -9,7 +9,7 @@ use uuid::Uuid;
 use super::{Daemon, TURN};
 use crate::control::{Request, Response, SessionView, StartSession, Started};
 use crate::enforce::Admission;
-use crate::enforce::level::Backend;
+use crate::enforce::level::{Backend, Enforcement};
 use crate::ledger::entry::Kind;
 use crate::policy::{Bundle, Engine};
 use crate::session::{Approved, Session};
@@ -79,6 +79,25 @@ impl Daemon {
                 }
                 self.publish(index)
             }
+            Request::Evaluate { session, question, rewrites } => {
+                let index = match session {
+                    Some(id) => self.find(peer, id)?,
+                    None => self.only_session(peer)?,
+                };
+                let asker = serde_json::json!({ "pid": peer.pid, "uid": peer.uid });
+                let evaluated = self.pipeline.question(index, &question, asker, rewrites);
+                evaluated.map(Response::Evaluated).context("the session is over")
+            }
+        }
+    }
+
+    /// The session that is meant where none is named.
+    fn only_session(&self, peer: &Peer) -> anyhow::Result<u32> {
+        let mut own = self.pipeline.sessions.iter().filter(|session| may(peer, session));
+        match (own.next(), own.next()) {
+            (Some(session), None) => Ok(session.index),
+            (None, _) => bail!("no session of yours is live"),
+            (Some(_), Some(_)) => bail!("several sessions are live; name one (context.session)"),
         }
     }
 
@@ -96,12 +115,18 @@ impl Daemon {
     /// Tells the programs what the session has become.
     fn publish(&mut self, index: u32) -> anyhow::Result<Response> {
         let session = self.pipeline.sessions.get_mut(index).context("the session is over")?;
-        self.point.publish(session)?;
+        if session.first_pid != 0 {
+            self.point.publish(session)?;
+        }
         Ok(Response::Done)
     }
 
-    fn start(&mut self, start: StartSession) -> anyhow::Result<Response> {
-        let mut enforcement = self.point.enforcement().clone();
+    /// Begins a session, and puts its first process, if it has one, under the enforcement point.
+    pub(super) fn start(&mut self, start: StartSession) -> anyhow::Result<Response> {
+        let mut enforcement = match start.pid {
+            0 => Enforcement::nothing("the session holds no process"),
+            _ => self.point.enforcement().clone(),
+        };
         if let Some(floor) = &start.floor {
             enforcement = enforcement.with_floor(floor);
         }
@@ -132,7 +157,10 @@ impl Daemon {
         self.pipeline.sessions.insert(session);
         let noted = self.pipeline.note(index, Kind::SessionStart, detail).map_err(anyhow::Error::from);
         let session = self.pipeline.sessions.get_mut(index).context("the session is over")?;
-        let admitted = noted.and_then(|()| Ok(self.point.admit(session, &admission)?));
+        let admitted = match start.pid {
+            0 => noted,
+            _ => noted.and_then(|()| Ok(self.point.admit(session, &admission)?)),
+        };
         if let Err(error) = admitted {
             self.pipeline.sessions.remove(index);
             return Err(error);

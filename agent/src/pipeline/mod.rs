@@ -4,6 +4,7 @@
 //! by the same group commit, without waiting. Every path that cannot decide ends in [`Pipeline::refuse`].
 
 mod holds;
+pub mod questions;
 mod record;
 
 use std::collections::{HashMap, VecDeque};

@@ -116,6 +116,7 @@ pub(super) fn build_input(session: &Session, event: &Event, hashes: &mut Hashes)
         trace_id: Some(session.trace.to_string()),
         span_id: Some(span(session)),
         tool: session.call.as_ref().map(|call| call.tool.clone()),
+        request: None,
     };
     let mut input = Input::new(Subject::agent(&session.name, properties), &event.operation, context);
     let mut broken = None;
@@ -155,7 +156,7 @@ pub(super) fn decision_entry(
     let mut entry = Entry::new(Kind::Decision);
     of_session(session, &mut entry);
     entry.layer = Some(event.layer);
-    entry.action = Some(event.operation.action);
+    entry.action = Some(event.operation.action.into());
     entry.resource = Some(ResourceEntry {
         kind: event.operation.action.resource_type().into(),
         id: event.operation.resource.id.clone(),

@@ -1,5 +1,6 @@
 //! Evaluation: an input becomes a decision, whatever happens on the way.
 
+use std::collections::BTreeSet;
 use std::num::NonZeroU32;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -43,6 +44,7 @@ struct Policy {
     digest: String,
     reads: Reads,
     floor: Floor,
+    actions: BTreeSet<String>,
     /// As loaded, to start anew from after a panic.
     pristine: regorus::Engine,
 }
@@ -85,7 +87,8 @@ impl Engine {
             .map_err(|error| lint::unbound(&program, PolicyError::from_engine(&error)))?;
         let floor = floor(engine.clone())?;
         let (digest, reads) = (bundle.digest(), Reads::of(&program));
-        let policy = Policy { digest, reads, floor, pristine: engine.clone() };
+        let actions = bundle.actions();
+        let policy = Policy { digest, reads, floor, actions, pristine: engine.clone() };
         Ok(Self { engine, policy: Arc::new(policy), limit: LIMIT })
     }
 
@@ -109,6 +112,11 @@ impl Engine {
     /// What holds even if nobody decides.
     pub fn floor(&self) -> &Floor {
         &self.policy.floor
+    }
+
+    /// The actions of other gates that the policy lists in `data.authz.actions`.
+    pub fn actions(&self) -> &BTreeSet<String> {
+        &self.policy.actions
     }
 
     /// Decides. An error, an undefined or malformed decision and a time-out are a deny with a cause.

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::event::{Action, Mode};
+use crate::event::{Action, ActionName, Mode};
 use crate::ledger::entry::Hex;
 use crate::policy::{Decision, Effect, Engine, Limits};
 
@@ -216,7 +216,8 @@ impl Session {
 
 impl Stats {
     /// Counts one decided operation.
-    pub fn count(&mut self, action: Action, resource: &str, decision: &Decision) {
+    pub fn count(&mut self, action: impl Into<ActionName>, resource: &str, decision: &Decision) {
+        let action = action.into();
         self.operations += 1;
         if decision.effect != Effect::Deny {
             return;
