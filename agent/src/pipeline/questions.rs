@@ -108,6 +108,7 @@ fn entry(session: &Session, question: &Question, evaluation: &Evaluation, asker:
     entry.path = Some("authz/decision".into());
     entry.input_hash = Some(evaluation.input_hash.clone());
     entry.output_hash = Some(evaluation.output_hash.clone());
+    entry.nd_builtin_cache = (!evaluation.drawn.is_empty()).then(|| evaluation.drawn.clone());
     entry.causes.extend(evaluation.cause.clone());
     entry.decision = Some(evaluation.decision.clone());
     entry.decided_by = Some(DecidedBy::Policy);

@@ -15,6 +15,7 @@ pub mod error;
 pub mod floor;
 mod glob;
 pub mod input;
+pub mod kept;
 mod lint;
 pub mod question;
 pub mod reads;
@@ -22,6 +23,7 @@ pub mod region;
 mod shipped;
 pub mod testing;
 
+pub use builtins::Drawn;
 pub use bundle::{Bundle, Generated, PolicySource};
 pub use decision::{Decision, Effect, Limits, Rate, RuleRef};
 pub use engine::{Engine, Evaluation};
