@@ -6,6 +6,7 @@ mod doctor;
 mod exec;
 mod ledger;
 mod policy;
+mod replay;
 mod show;
 
 use std::path::PathBuf;
@@ -87,6 +88,7 @@ enum Command {
         #[command(subcommand)]
         command: ledger::LedgerCommand,
     },
+    Replay(replay::Replay),
     /// Decide for other gates, by a policy alone
     Daemon(daemon::DaemonCommand),
     /// Print completions for a shell
@@ -117,6 +119,7 @@ pub fn run() -> ExitCode {
         Command::Ledger { state, command } => {
             state_or_default(state).and_then(|state| ledger::run(&command, &state))
         }
+        Command::Replay(replay) => replay.run(),
         Command::Daemon(command) => command.run(),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "authz", &mut std::io::stdout());
