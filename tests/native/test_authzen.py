@@ -201,6 +201,28 @@ def effects(daemon):
     return denied["context"]["id"]
 
 
+def asked(daemon):
+    """A human answers, by the id that the gate was told; the answer is for that question only."""
+    def ask(resource=RECORD, subject=ALICE):
+        return send(daemon.http(), "/access/v1/evaluation", question(subject, "publish", resource))[1]
+
+    first = ask()
+    request = first["context"].get("access_request", {})
+    check("what a human has to answer is not allowed", first["decision"] is False and request.get("status") == "pending", first)
+    check("the same question waits once", ask()["context"]["access_request"]["id"] == request["id"])
+    shown = json.loads(harness.authz("pending", "--json").stdout or "[]")
+    shown = [one for one in shown if one["id"] == request["id"]] if isinstance(shown, list) else shown
+    check("it is shown", json.dumps(shown).count(request["id"]) == 1 and "user/alice" in json.dumps(shown), shown)
+    done = harness.authz("approve", request["id"])
+    check("it is approved", done.returncode == 0, done)
+    check("another question is not", ask(SECOND)["decision"] is False and ask(subject=BOB)["decision"] is False)
+    check("other properties are another question", ask({**RECORD, "properties": {"to": "all"}})["decision"] is False)
+    check("it is allowed, once", [ask()["decision"] for _ in range(2)] == [True, False])
+    last = ask()["context"]["access_request"]["id"]
+    done = harness.authz("deny", last)
+    check("it is denied", done.returncode == 0 and ask()["context"]["access_request"]["id"] != last, done)
+
+
 def together(daemon):
     """Several gates at once, each with its own answers."""
     wrong = []
@@ -265,6 +287,7 @@ def run():
         basic(daemon)
         batch(daemon)
         denied = effects(daemon)
+        asked(daemon)
         together(daemon)
         as_another_user(daemon)
         check("SIGTERM ends it in order", daemon.end() == 0, daemon.error)

@@ -237,7 +237,7 @@ impl<A: Fn(control::Asked)> Door<A> {
         let Asked { question, session, rewrites } = asked;
         let request = control::Request::Evaluate { session, question: Box::new(question), rewrites };
         let (reply, response) = oneshot::channel();
-        (self.ask)(control::Asked { peer, request, reply });
+        (self.ask)(control::Asked { peer, door: control::Door::Control, request, reply });
         match response.await {
             Ok(control::Response::Evaluated(evaluated)) => Ok(answer::answer(&evaluated)),
             Ok(control::Response::Error { error }) => Err(Refused(StatusCode::FORBIDDEN, error)),

@@ -5,10 +5,12 @@ use std::io::Write;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use clap::Args;
 
+use super::exec::parse_duration;
 use super::{STATE_HELP, absolute, state_or_default};
 use crate::control::StartSession;
 use crate::daemon;
@@ -48,6 +50,9 @@ pub struct DaemonCommand {
     instance: String,
     #[arg(long, value_name = "DIR", help = STATE_HELP)]
     state: Option<PathBuf>,
+    /// How long a human has to answer a question
+    #[arg(long, value_name = "TIME", default_value = "10m", value_parser = parse_duration)]
+    hold_timeout: Duration,
     #[command(flatten)]
     http: HttpArgs,
     /// Enforce by LSM programs, and end with the last session
@@ -110,7 +115,7 @@ impl DaemonCommand {
             mode: self.mode,
             policy: absolute(&self.policy)?,
             workspace: Vec::new(),
-            hold_timeout_ms: 0,
+            hold_timeout_ms: self.hold_timeout.as_millis() as u64,
             owner: nix::unistd::geteuid().as_raw(),
             pid: 0,
             audit_each: false,

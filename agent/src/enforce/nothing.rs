@@ -60,6 +60,10 @@ impl EnforcementPoint for Nothing {
         Ok(false)
     }
 
+    fn session_of(&self, _peer: &Peer) -> std::io::Result<Option<u32>> {
+        Ok(None)
+    }
+
     fn live(&self) -> HashSet<u32> {
         HashSet::new()
     }

@@ -12,7 +12,7 @@ use serde_json::{Map, Value};
 
 use super::engine::Engine;
 use super::input::{ActionInput, Context, Input, ResourceInput, Subject, address_properties};
-use crate::event::{Action, ActionName};
+use crate::event::ActionName;
 
 /// The longest id, type or name, in bytes.
 const NAME_MAX: usize = 4096;
@@ -107,6 +107,11 @@ impl Question {
         }
     }
 
+    /// Whether the other question is about the same. Its circumstances, such as the time, are another matter.
+    pub fn same_as(&self, other: &Self) -> bool {
+        (&self.subject, &self.action, &self.resource) == (&other.subject, &other.action, &other.resource)
+    }
+
     /// Why the policy cannot be asked: it does not know the action.
     pub fn unknown_to(&self, engine: &Engine) -> Option<String> {
         match &self.action.name {
@@ -114,14 +119,6 @@ impl Question {
                 Some(format!("the policy does not list the action {name:?} in data.authz.actions"))
             }
             _ => None,
-        }
-    }
-
-    /// The action, if it is one of authz's own.
-    pub fn own_action(&self) -> Option<Action> {
-        match self.action.name {
-            ActionName::Own(action) => Some(action),
-            ActionName::Other(_) => None,
         }
     }
 }

@@ -24,6 +24,7 @@ use crate::enforce::landlock::Laid;
 use crate::enforce::level::{Backend, Level};
 use crate::enforce::probe::Probe;
 use crate::event::Mode;
+use crate::paths;
 use crate::policy::decision::duration;
 use crate::session::Stats;
 use crate::sys::spawn::{Confinement, spawn_gated};
@@ -33,6 +34,9 @@ use identity::Identity;
 pub const FAILED: u8 = 125;
 const NOT_EXECUTABLE: u8 = 126;
 const NOT_FOUND: u8 = 127;
+
+/// The environment variable by which gates inside a session find the socket where they ask.
+pub const ASK_VARIABLE: &str = "AUTHZ_SOCKET";
 
 /// Run a command under policy.
 #[derive(Debug, Args)]
@@ -90,7 +94,8 @@ pub struct Exec {
     command: Vec<std::ffi::OsString>,
 }
 
-fn parse_duration(text: &str) -> Result<Duration, String> {
+/// `30s`, `5m`.
+pub(super) fn parse_duration(text: &str) -> Result<Duration, String> {
     duration(text).ok_or_else(|| format!("{text:?} is no time; write e.g. 30s or 5m"))
 }
 
@@ -112,7 +117,7 @@ impl Exec {
         let instance = Uuid::now_v7().simple().to_string();
         let (mut daemon, socket) = start_daemon(&instance, &self.state()?, self.http.resolve()?)?;
         let mut client = connect(&socket)?;
-        match self.launch(&mut client, choice, None)? {
+        match self.launch(&mut client, &socket, choice, None)? {
             Launched::Running(child, session) => {
                 let status = wait::wait(child, signals)?;
                 self.summary(&mut client, session.session);
@@ -137,6 +142,7 @@ impl Exec {
     fn launch(
         &self,
         client: &mut Client,
+        socket: &Path,
         choice: &Choice,
         confined: Option<(Confinement, Laid)>,
     ) -> anyhow::Result<Launched> {
@@ -145,7 +151,9 @@ impl Exec {
         let (confinement, floor) = confined.unzip();
         request.floor = floor.clone();
         let mut started = None;
-        let command = identity.prepare(&self.command);
+        let mut command = identity.prepare(&self.command);
+        // Where the agent's own hooks ask about tool calls.
+        command.env(ASK_VARIABLE, socket.with_file_name(paths::ASK));
         let child = spawn_gated(command, identity.credentials, confinement, |pid, listener| {
             let request = StartSession { pid, listener, ..request };
             match client.ask(&Request::StartSession(request))? {
