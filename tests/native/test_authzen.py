@@ -68,7 +68,8 @@ class Daemon:
 
 
 def send(connection, path, body, headers=JSON, method="POST"):
-    """Status, body and headers."""
+    """Status, body and headers. What is refused before it is read ends the connection: each request has its own."""
+    connection.close()
     text = body if isinstance(body, (str, bytes, type(None))) else json.dumps(body)
     connection.request(method, path, text, headers)
     answer = connection.getresponse()
