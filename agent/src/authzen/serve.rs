@@ -11,7 +11,7 @@ use std::time::Duration;
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use hyper::body::{Bytes, Incoming};
 use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HOST, HeaderValue, ORIGIN};
-use hyper::{Method, Request, Response, StatusCode};
+use hyper::{HeaderMap, Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use serde_json::{Value, json};
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -33,6 +33,9 @@ const ARRIVAL: Duration = Duration::from_secs(10);
 /// How many connections are served at once; the rest waits.
 const CONNECTIONS: usize = 64;
 
+const EVALUATION: &str = "/access/v1/evaluation";
+const EVALUATIONS: &str = "/access/v1/evaluations";
+const CONFIGURATION: &str = "/.well-known/authzen-configuration";
 const REQUEST_ID: &str = "x-request-id";
 
 /// Where questions come in.
@@ -144,45 +147,41 @@ impl<A: Fn(control::Asked)> Door<A> {
     }
 
     async fn answer(&self, request: Request<Incoming>) -> Result<Value, Refused> {
-        self.guard(&request)?;
-        let path = request.uri().path().to_owned();
-        match (request.method(), path.as_str()) {
-            (&Method::GET, "/.well-known/authzen-configuration") => return Ok(self.configuration()),
-            (&Method::POST, "/access/v1/evaluation" | "/access/v1/evaluations") => {}
-            (
-                _,
-                "/access/v1/evaluation" | "/access/v1/evaluations" | "/.well-known/authzen-configuration",
-            ) => {
+        let (head, body) = request.into_parts();
+        // Read before anything is refused: a client that still writes would not hear why.
+        let body = arrived(body).await?;
+        self.guard(&head.headers)?;
+        let decide = match (&head.method, head.uri.path()) {
+            (&Method::GET, CONFIGURATION) => return Ok(self.configuration()),
+            (&Method::POST, EVALUATION) => wire::evaluation,
+            (&Method::POST, EVALUATIONS) => wire::evaluations,
+            (_, EVALUATION | EVALUATIONS | CONFIGURATION) => {
                 return Err(Refused(StatusCode::METHOD_NOT_ALLOWED, "this path has another method".into()));
             }
             _ => return Err(Refused(StatusCode::NOT_FOUND, "there is nothing here".into())),
-        }
-        self.authorize(&request)?;
-        let body = body(request).await?;
-        if path.ends_with("evaluations") {
-            self.decide(wire::evaluations(&body)?).await
-        } else {
-            self.decide(wire::evaluation(&body)?).await
-        }
+        };
+        self.authorize(&head.headers)?;
+        is_json(&head.headers)?;
+        self.decide(decide(&body)?).await
     }
 
     /// What a web page could send is refused before anything else is looked at.
-    fn guard(&self, request: &Request<Incoming>) -> Result<(), Refused> {
+    fn guard(&self, headers: &HeaderMap) -> Result<(), Refused> {
         let Some((address, _)) = &self.http else { return Ok(()) };
         let refused = |line: &str| Err(Refused(StatusCode::FORBIDDEN, line.into()));
-        if request.headers().contains_key(ORIGIN) {
+        if headers.contains_key(ORIGIN) {
             return refused("web pages may not ask");
         }
-        let mut hosts = request.headers().get_all(HOST).iter();
+        let mut hosts = headers.get_all(HOST).iter();
         match (hosts.next().and_then(|host| host.to_str().ok()), hosts.next()) {
             (Some(host), None) if names(host, *address) => Ok(()),
             _ => refused("the Host is not this loopback address"),
         }
     }
 
-    fn authorize(&self, request: &Request<Incoming>) -> Result<(), Refused> {
+    fn authorize(&self, headers: &HeaderMap) -> Result<(), Refused> {
         let Some((_, token)) = &self.http else { return Ok(()) };
-        let mut given = request.headers().get_all(AUTHORIZATION).iter();
+        let mut given = headers.get_all(AUTHORIZATION).iter();
         match (given.next(), given.next()) {
             (Some(header), None) if token.is_in(header.as_bytes()) => Ok(()),
             _ => Err(Refused(StatusCode::UNAUTHORIZED, "send the token: Authorization: Bearer TOKEN".into())),
@@ -196,8 +195,8 @@ impl<A: Fn(control::Asked)> Door<A> {
         };
         json!({
             "policy_decision_point": base,
-            "access_evaluation_endpoint": format!("{base}/access/v1/evaluation"),
-            "access_evaluations_endpoint": format!("{base}/access/v1/evaluations"),
+            "access_evaluation_endpoint": format!("{base}{EVALUATION}"),
+            "access_evaluations_endpoint": format!("{base}{EVALUATIONS}"),
         })
     }
 
@@ -247,22 +246,24 @@ impl<A: Fn(control::Asked)> Door<A> {
     }
 }
 
-async fn body(request: Request<Incoming>) -> Result<Bytes, Refused> {
-    let bad = |line: &str| Refused(StatusCode::BAD_REQUEST, line.into());
-    let kind = request.headers().get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
-    let kind = kind.split(';').next().unwrap_or_default().trim();
-    if !kind.eq_ignore_ascii_case("application/json") {
-        return Err(bad("the Content-Type is not application/json"));
-    }
-    let body = Limited::new(request.into_body(), BODY_MAX).collect();
-    match tokio::time::timeout(ARRIVAL, body).await {
+async fn arrived(body: Incoming) -> Result<Bytes, Refused> {
+    match tokio::time::timeout(ARRIVAL, Limited::new(body, BODY_MAX).collect()).await {
         Ok(Ok(body)) => Ok(body.to_bytes()),
         Ok(Err(error)) if error.is::<LengthLimitError>() => {
             let line = format!("the body is longer than {BODY_MAX} bytes");
             Err(Refused(StatusCode::PAYLOAD_TOO_LARGE, line))
         }
-        Ok(Err(_)) => Err(bad("the body does not arrive whole")),
+        Ok(Err(_)) => Err(Refused(StatusCode::BAD_REQUEST, "the body does not arrive whole".into())),
         Err(_) => Err(Refused(StatusCode::REQUEST_TIMEOUT, "the body takes too long".into())),
+    }
+}
+
+fn is_json(headers: &HeaderMap) -> Result<(), Refused> {
+    let kind = headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
+    if kind.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case("application/json") {
+        Ok(())
+    } else {
+        Err(Refused(StatusCode::BAD_REQUEST, "the Content-Type is not application/json".into()))
     }
 }
 
