@@ -28,6 +28,7 @@ pub(super) fn input(action: Action, id: &str) -> Input {
         trace_id: Some("0af7651916cd43dd8448eb211c80319c".into()),
         span_id: Some("b7ad6b7169203331".into()),
         tool: None,
+        request: None,
     };
     Input::new(Subject::agent("bench", subject), &operation, context)
 }
@@ -43,7 +44,7 @@ pub(super) fn rows() -> Vec<Row> {
     ["observe-all", "prod-readonly", "coding-agent"]
         .map(|preset| {
             let generated =
-                Generated { protected: vec!["/var/lib/authz".into()], workspace: vec!["/home/dev/project".into()] };
+                Generated { protected: vec!["/var/lib/authz".into()], workspace: vec!["/home/dev/project".into()], ..Generated::default() };
             let bundle = Bundle::load(&[PolicySource::Preset(preset.into())], &generated).unwrap();
             let mut engine = Engine::load(&bundle).unwrap();
             let mut samples = Vec::new();

@@ -1,8 +1,11 @@
 //! The daemon: one loop that owns the back end, the sessions and the ledger. Everything else (control
 //! connections, the tracer) sends it messages.
 
+mod api;
+mod calls;
 mod requests;
 
+use std::net::SocketAddr;
 use std::os::fd::AsFd;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -15,19 +18,22 @@ use nix::fcntl::{Flock, FlockArg};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::eventfd::{EfdFlags, EventFd};
 
-use crate::control::{self, Asked, Response};
+use crate::control::{self, Asked, Door, Request, Response, StartSession};
 use crate::enforce::EnforcementPoint;
 use crate::enforce::bpf_lsm::PIN_ROOT;
 use crate::enforce::kernel::{Kernel, clean_up_dead};
 use crate::enforce::level::Backend;
+use crate::enforce::nothing::Nothing;
 use crate::enforce::park::Report;
 use crate::enforce::probe::Probe;
 use crate::enforce::seccomp::Supervisor;
+use crate::hold::Waiter;
 use crate::ledger::entry::Kind;
 use crate::ledger::{Options as LedgerOptions, Store};
 use crate::paths::{self, Owner};
 use crate::pipeline::Pipeline;
 use crate::policy::{Bundle, Generated, PolicySource};
+use crate::session::Session;
 
 /// How often the programs are told that the daemon lives, at the least.
 const HEARTBEAT: Duration = Duration::from_millis(100);
@@ -49,11 +55,28 @@ pub struct Options {
     pub embedded: bool,
     /// What makes its decisions bind.
     pub backend: Backend,
+    /// A session that begins with the daemon, of a policy alone. The daemon ends by SIGTERM or SIGINT, and it with it.
+    pub session: Option<StartSession>,
+    /// Where the decision API is served besides its socket, with the file of the secret.
+    pub http: Option<(SocketAddr, PathBuf)>,
+}
+
+/// Where a daemon is found.
+#[derive(Debug, Clone, serde::Serialize)]
+pub struct Ready {
+    /// The control socket.
+    pub socket: PathBuf,
+    /// The decision API's.
+    pub authzen: PathBuf,
+    /// The decision API on loopback.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub http: Option<SocketAddr>,
 }
 
 enum Message {
     Asked(Asked),
     Tracer(Report),
+    Stop,
 }
 
 /// Sends messages and wakes the loop.
@@ -83,13 +106,16 @@ struct Daemon {
     wake: Arc<EventFd>,
     /// Indexes of sessions whose first process has ended.
     ending: Vec<u32>,
+    calls: calls::Waiting,
     served: bool,
+    /// Somebody has asked it to end.
+    stop: bool,
     _lock: Flock<std::fs::File>,
 }
 
-/// Runs until the last session ends (embedded) or for ever. `ready` is called with the socket once the
-/// programs are loaded.
-pub fn run(options: Options, ready: impl FnOnce(&Path) -> anyhow::Result<()>) -> anyhow::Result<()> {
+/// Runs until the last session ends (embedded) or for ever. `ready` is called once the programs are loaded.
+pub fn run(options: Options, ready: impl FnOnce(&Ready) -> anyhow::Result<()>) -> anyhow::Result<()> {
+    let signals = options.session.is_some().then(api::block_signals).transpose()?;
     let run = Owner::this().make_run()?;
     let options = Options { state: paths::make_state(&options.state)?, ..options };
     let folder = run.join(&options.instance);
@@ -113,7 +139,7 @@ pub fn run(options: Options, ready: impl FnOnce(&Path) -> anyhow::Result<()>) ->
             Box::new(Kernel::load(&options.instance, move |report| mailbox.send(Message::Tracer(report)))?)
         }
         Backend::Seccomp => Box::new(Supervisor::new(&run, Probe::run().by(Backend::Seccomp))?),
-        Backend::None => bail!("nothing can be enforced here; see authz doctor"),
+        Backend::None => Box::new(Nothing::new()?),
     };
     let mut daemon = Daemon {
         run,
@@ -123,12 +149,22 @@ pub fn run(options: Options, ready: impl FnOnce(&Path) -> anyhow::Result<()>) ->
         inbox,
         wake,
         ending: Vec::new(),
+        calls: calls::Waiting::default(),
         served: false,
+        stop: false,
         _lock: lock,
     };
-    let socket = folder.join("control.sock");
-    serve_control(&socket, mailbox)?;
-    ready(&socket)?;
+    let (socket, ask) = (folder.join(paths::CONTROL), folder.join(paths::ASK));
+    let authzen = folder.join(paths::AUTHZEN);
+    serve_sockets(&socket, &ask, mailbox.clone())?;
+    let http = api::authzen(&authzen, daemon.options.http.as_ref(), mailbox.clone())?;
+    if let Some(start) = daemon.options.session.take() {
+        daemon.start(start)?;
+    }
+    if let Some(signals) = signals {
+        api::signals(signals, mailbox)?;
+    }
+    ready(&Ready { socket: socket.clone(), authzen: authzen.clone(), http })?;
     let result = daemon.serve();
     // Whatever ended the loop: no folder is left that looks alive, and from now on nobody can ask.
     let remove = |path: &Path| {
@@ -137,6 +173,8 @@ pub fn run(options: Options, ready: impl FnOnce(&Path) -> anyhow::Result<()>) ->
         }
     };
     remove(&socket);
+    remove(&authzen);
+    remove(&ask);
     if result.is_ok() {
         daemon.detach();
     }
@@ -166,7 +204,8 @@ pub fn bundle(
     protected.sort();
     protected.dedup();
     let protected = protected.iter().map(|folder| folder.to_string_lossy().into_owned()).collect();
-    Ok(Bundle::load(&sources, &Generated { protected, workspace: workspace.to_vec() })?)
+    let ask = vec![run.join("*").join(paths::ASK).to_string_lossy().into_owned()];
+    Ok(Bundle::load(&sources, &Generated { protected, ask, workspace: workspace.to_vec() })?)
 }
 
 /// The lock of a daemon's folder; `None`: a live daemon has it.
@@ -176,24 +215,35 @@ fn lock_folder(folder: &Path) -> anyhow::Result<Option<Flock<std::fs::File>>> {
     Ok(Flock::lock(file, FlockArg::LockExclusiveNonblock).ok())
 }
 
-/// The socket has a thread and a runtime of its own: a slow client cannot delay a decision.
-fn serve_control(socket: &Path, mailbox: Mailbox) -> anyhow::Result<()> {
-    let listener = std::os::unix::net::UnixListener::bind(socket)
-        .with_context(|| format!("cannot listen on {}", socket.display()))?;
-    listener.set_nonblocking(true)?;
-    // Anyone may connect; who may ask what is decided by peer, in `Daemon::asked`.
-    std::fs::set_permissions(socket, std::fs::Permissions::from_mode(0o666))?;
+/// The sockets have a thread and a runtime of their own: a slow client cannot delay a decision.
+fn serve_sockets(control: &Path, ask: &Path, mailbox: Mailbox) -> anyhow::Result<()> {
+    let doors = [(listen(control)?, Door::Control), (listen(ask)?, Door::Ask)];
     let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
     std::thread::Builder::new().name("authz-control".into()).spawn(move || {
         let served = runtime.block_on(async {
-            let listener = tokio::net::UnixListener::from_std(listener)?;
-            control::serve(listener, move |asked| mailbox.send(Message::Asked(asked))).await
+            let [control, ask] = doors.map(|(listener, door)| {
+                let mailbox = mailbox.clone();
+                async move {
+                    let listener = tokio::net::UnixListener::from_std(listener)?;
+                    control::serve(listener, door, move |asked| mailbox.send(Message::Asked(asked))).await
+                }
+            });
+            tokio::try_join!(control, ask)
         });
         if let Err(error) = served {
             tracing::error!(%error, "the control socket failed: nothing can be approved any more");
         }
     })?;
     Ok(())
+}
+
+/// Anyone may connect; who may ask what is decided by peer, in `Daemon::asked`.
+fn listen(socket: &Path) -> anyhow::Result<std::os::unix::net::UnixListener> {
+    let listener = std::os::unix::net::UnixListener::bind(socket)
+        .with_context(|| format!("cannot listen on {}", socket.display()))?;
+    listener.set_nonblocking(true)?;
+    std::fs::set_permissions(socket, std::fs::Permissions::from_mode(0o666))?;
+    Ok(listener)
 }
 
 impl Daemon {
@@ -206,9 +256,14 @@ impl Daemon {
                 self.message(message);
             }
             self.pipeline.expire(&mut *self.point);
+            self.answer_calls();
             if chores.elapsed() >= CHORES {
                 chores = Instant::now();
                 self.chores();
+            }
+            if self.stop {
+                self.end_all();
+                return Ok(());
             }
             if self.options.embedded && self.served && self.pipeline.sessions.iter().next().is_none() {
                 return Ok(());
@@ -222,7 +277,9 @@ impl Daemon {
     /// Takes the enforcement point down, which for LSM programs takes the kernel some 100 ms each. Who reads the
     /// command's standard error to its end does not wait for that; what cannot be removed, the next start removes.
     fn detach(&mut self) {
-        if let Ok(null) = std::fs::File::options().write(true).open("/dev/null") {
+        // As a thread of the supervisor it shares standard error with what still has to be said.
+        let alone = self.options.backend == Backend::BpfLsm;
+        if alone && let Ok(null) = std::fs::File::options().write(true).open("/dev/null") {
             nix::unistd::dup2_stderr(null).ok();
         }
         if let Err(error) = self.point.close() {
@@ -249,9 +306,12 @@ impl Daemon {
 
     fn message(&mut self, message: Message) {
         match message {
-            Message::Asked(Asked { peer, request, reply }) => {
+            Message::Asked(Asked { peer, door, request: Request::AwaitCall { call }, reply }) => {
+                self.await_call(&peer, door, call, reply);
+            }
+            Message::Asked(Asked { peer, door, request, reply }) => {
                 let response = self
-                    .asked(&peer, request)
+                    .asked(&peer, door, request)
                     .unwrap_or_else(|error| Response::Error { error: format!("{error:#}") });
                 // A client that has gone needs no response.
                 reply.send(response).ok();
@@ -267,6 +327,7 @@ impl Daemon {
                     self.point.park(tid, 0);
                 }
             }
+            Message::Stop => self.stop = true,
             Message::Tracer(Report::Parked { .. } | Report::Released { .. }) => {}
         }
     }
@@ -292,6 +353,13 @@ impl Daemon {
         self.pipeline.count_hits(hits.into_iter());
     }
 
+    /// Ends every session of a policy alone; the others live as long as their processes.
+    fn end_all(&mut self) {
+        let alone = |session: &&Session| session.first_pid == 0;
+        self.ending.extend(self.pipeline.sessions.iter().filter(alone).map(|session| session.index));
+        self.end_sessions();
+    }
+
     /// Ends the sessions whose first process is gone and that have no task left.
     fn end_sessions(&mut self) {
         let live = self.point.live();
@@ -299,15 +367,19 @@ impl Daemon {
         for index in ended {
             self.ending.retain(|other| *other != index);
             while let Some(pending) = self.pipeline.holds.take_of_session(index) {
-                self.point.release(pending.event.task.tid);
+                if matches!(pending.waiter, Waiter::Thread(_)) {
+                    self.point.release(pending.event.task.tid);
+                }
             }
             let stats = self.pipeline.sessions.get_mut(index).map(|session| session.stats.clone());
             let detail = serde_json::to_value(stats).unwrap_or_default();
             if let Err(error) = self.pipeline.note(index, Kind::SessionEnd, detail) {
                 tracing::error!(%error, "the end of a session could not be recorded");
             }
-            self.pipeline.sessions.remove(index);
-            if let Err(error) = self.point.forget(index) {
+            let held = self.pipeline.sessions.remove(index).is_some_and(|session| session.first_pid != 0);
+            self.calls.forget(index);
+            self.pipeline.forget_questions(index);
+            if held && let Err(error) = self.point.forget(index) {
                 tracing::error!(%error, "a session's slot could not be cleared");
             }
         }

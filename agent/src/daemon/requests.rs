@@ -6,10 +6,11 @@ use anyhow::{Context as _, bail};
 use uuid::Uuid;
 
 use super::{Daemon, TURN};
-use crate::control::{Request, Response, SessionView, StartSession, Started};
+use crate::control::{Door, Request, Response, SessionView, StartSession, Started};
 use crate::enforce::Admission;
-use crate::enforce::level::Backend;
+use crate::enforce::level::{Backend, Enforcement};
 use crate::ledger::entry::Kind;
+use crate::pipeline::questions::Asker;
 use crate::policy::{Engine, kept};
 use crate::session::{Approved, Session};
 use crate::sys::peer::Peer;
@@ -19,7 +20,10 @@ const SESSIONS_MAX: u32 = crate::abi::raw::AUTHZ_SESSIONS_MAX;
 
 impl Daemon {
     /// What a peer asks. None that is in a session; root, or a session's owner for what is its own.
-    pub(super) fn asked(&mut self, peer: &Peer, request: Request) -> anyhow::Result<Response> {
+    pub(super) fn asked(&mut self, peer: &Peer, door: Door, request: Request) -> anyhow::Result<Response> {
+        if door == Door::Ask {
+            return self.asked_inside(peer, request);
+        }
         if self.point.encloses(peer).context("cannot tell who asks")? {
             bail!("a process inside a session may not control authz");
         }
@@ -70,37 +74,46 @@ impl Daemon {
                 }
                 self.publish(index)
             }
-            Request::SetCall { session, call } => {
-                require_root(peer)?;
-                let index = self.find(peer, session)?;
-                if let Some(session) = self.pipeline.sessions.get_mut(index) {
-                    session.set_call(call);
-                }
-                self.publish(index)
+            Request::OpenCall(_)
+            | Request::AwaitCall { .. }
+            | Request::WithdrawCall { .. }
+            | Request::CloseCall { .. }
+            | Request::Denials { .. } => self.asked_by_gate(peer, request),
+            Request::Evaluate { session, question, rewrites } => {
+                let index = self.session_meant(peer, session)?;
+                let asker = Asker { pid: peer.pid, uid: peer.uid };
+                let evaluated = self.pipeline.question(index, &question, asker, rewrites);
+                evaluated.map(Response::Evaluated).context("the session is over")
             }
         }
     }
 
-    fn owned(&self, peer: &Peer) -> impl Iterator<Item = Uuid> {
+    pub(super) fn owned(&self, peer: &Peer) -> impl Iterator<Item = Uuid> {
         let all: Vec<_> =
             self.pipeline.sessions.iter().filter(|session| may(peer, session)).map(|s| s.id).collect();
         all.into_iter()
     }
 
-    fn find(&self, peer: &Peer, id: Uuid) -> anyhow::Result<u32> {
+    pub(super) fn find(&self, peer: &Peer, id: Uuid) -> anyhow::Result<u32> {
         let found = self.pipeline.sessions.iter().find(|session| session.id == id && may(peer, session));
         found.map(|session| session.index).with_context(|| format!("no session {id} of yours is live"))
     }
 
     /// Tells the programs what the session has become.
-    fn publish(&mut self, index: u32) -> anyhow::Result<Response> {
+    pub(super) fn publish(&mut self, index: u32) -> anyhow::Result<Response> {
         let session = self.pipeline.sessions.get_mut(index).context("the session is over")?;
-        self.point.publish(session)?;
+        if session.first_pid != 0 {
+            self.point.publish(session)?;
+        }
         Ok(Response::Done)
     }
 
-    fn start(&mut self, start: StartSession) -> anyhow::Result<Response> {
-        let mut enforcement = self.point.enforcement().clone();
+    /// Begins a session, and puts its first process, if it has one, under the enforcement point.
+    pub(super) fn start(&mut self, start: StartSession) -> anyhow::Result<Response> {
+        let mut enforcement = match start.pid {
+            0 => Enforcement::nothing("the session holds no process"),
+            _ => self.point.enforcement().clone(),
+        };
         if let Some(floor) = &start.floor {
             enforcement = enforcement.with_floor(floor);
         }
@@ -132,7 +145,10 @@ impl Daemon {
         self.pipeline.sessions.insert(session);
         let noted = self.pipeline.note(index, Kind::SessionStart, detail).map_err(anyhow::Error::from);
         let session = self.pipeline.sessions.get_mut(index).context("the session is over")?;
-        let admitted = noted.and_then(|()| Ok(self.point.admit(session, &admission)?));
+        let admitted = match start.pid {
+            0 => noted,
+            _ => noted.and_then(|()| Ok(self.point.admit(session, &admission)?)),
+        };
         if let Err(error) = admitted {
             self.pipeline.sessions.remove(index);
             return Err(error);
@@ -175,7 +191,7 @@ impl Daemon {
         let owned: Vec<_> = self.owned(peer).collect();
         let views = self.pipeline.pending();
         let mine = |id: &Uuid| views.iter().any(|view| view.id == *id && owned.contains(&view.session));
-        let found: Vec<_> = self.pipeline.holds.find(id).into_iter().filter(mine).collect();
+        let found: Vec<_> = self.pipeline.find_pending(id).into_iter().filter(mine).collect();
         let [found] = found[..] else {
             bail!(
                 "{} operations of yours wait under an id like {id}; see authz pending",

@@ -6,7 +6,7 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use serde_json::{Map, Value, json};
 
 use crate::abi::{self, VerdictKey, raw::*};
-use crate::event::{Action, Event, EventKind, FileIdentity, Key, Layer, Operation, Resource, Task};
+use crate::event::{Action, Belongs, Event, EventKind, FileIdentity, Key, Layer, Operation, Resource, Task};
 
 /// A record that is not understood: a bug or a version mismatch.
 #[derive(Debug, thiserror::Error)]
@@ -28,6 +28,7 @@ pub const CAUSES: [&str; AUTHZ_CAUSE_MAX as usize] = [
     "the event ring was full",
     "a label could not be inherited",
     "the operation aims at the daemon",
+    "no rule can allow the call, since what it is about cannot be judged",
 ];
 
 /// Turns one record into an event.
@@ -47,6 +48,7 @@ pub fn event(raw: &authz_event) -> Result<Event, WireError> {
         layer: Layer::Kernel,
         session: raw.session,
         task: task(raw),
+        belongs: Belongs::To { own: raw.calls, open: raw.open_calls },
         kind: kind(raw)?,
         operation: Operation {
             action,

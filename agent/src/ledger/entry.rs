@@ -15,7 +15,7 @@ use uuid::Uuid;
 
 use super::Time;
 
-use crate::event::{Action, Layer, Mode};
+use crate::event::{ActionName, Layer, Mode};
 use crate::policy::{Decision, Drawn};
 
 /// What an entry is about.
@@ -34,6 +34,8 @@ pub enum Kind {
     Gap,
     /// An effect that no declared tool call explains, or another contradiction.
     Finding,
+    /// A tool call ended; `detail` says which and how.
+    CallClosed,
     /// A session ended.
     SessionEnd,
 }
@@ -48,6 +50,7 @@ impl Kind {
             Self::Remembered => "remembered",
             Self::Gap => "gap",
             Self::Finding => "finding",
+            Self::CallClosed => "call_closed",
             Self::SessionEnd => "session_end",
         }
     }
@@ -141,7 +144,7 @@ pub struct Entry {
     pub mode: Option<Mode>,
     /// What was to be done.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub action: Option<Action>,
+    pub action: Option<ActionName>,
     /// To what.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resource: Option<ResourceEntry>,

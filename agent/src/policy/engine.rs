@@ -1,5 +1,6 @@
 //! Evaluation: an input becomes a decision, whatever happens on the way.
 
+use std::collections::BTreeSet;
 use std::num::NonZeroU32;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -15,6 +16,7 @@ use super::bundle::{Bundle, PolicyFile, sha256};
 use super::decision::Decision;
 use super::error::{PolicyError, one_line, split_engine_message};
 use super::floor::Floor;
+use super::implied::Tools;
 use super::input::Input;
 use super::reads::Reads;
 use super::{builtins, lint};
@@ -24,6 +26,9 @@ const ENTRY: &str = "data.authz.decision";
 
 /// What holds without decisions.
 const FLOOR: &str = "data.authz.floor";
+
+/// What tools do.
+const TOOLS: &str = "data.authz.tools";
 
 /// How long one evaluation may take unless told otherwise.
 const LIMIT: Duration = Duration::from_millis(500);
@@ -47,6 +52,8 @@ struct Policy {
     digest: String,
     reads: Reads,
     floor: Floor,
+    actions: BTreeSet<String>,
+    tools: Tools,
     /// As loaded, to start anew from after a panic.
     pristine: regorus::Engine,
 }
@@ -88,9 +95,11 @@ impl Engine {
         engine
             .compile_with_entrypoint(&ENTRY.into())
             .map_err(|error| lint::unbound(&program, PolicyError::from_engine(&error)))?;
-        let floor = floor(engine.clone())?;
+        let floor = Floor::parse(&fixed(engine.clone(), FLOOR)?)?;
+        let tools = Tools::parse(&fixed(engine.clone(), TOOLS)?)?;
         let (digest, reads) = (bundle.digest(), Reads::of(&program));
-        let policy = Policy { digest, reads, floor, pristine: engine.clone() };
+        let actions = bundle.actions();
+        let policy = Policy { digest, reads, floor, tools, actions, pristine: engine.clone() };
         Ok(Self { engine, policy: Arc::new(policy), limit: LIMIT })
     }
 
@@ -114,6 +123,16 @@ impl Engine {
     /// What holds even if nobody decides.
     pub fn floor(&self) -> &Floor {
         &self.policy.floor
+    }
+
+    /// The actions of other gates that the policy lists in `data.authz.actions`.
+    pub fn actions(&self) -> &BTreeSet<String> {
+        &self.policy.actions
+    }
+
+    /// What tools do with their arguments.
+    pub fn tools(&self) -> &Tools {
+        &self.policy.tools
     }
 
     /// Decides. An error, an undefined or malformed decision and a time-out are a deny with a cause.
@@ -165,14 +184,14 @@ impl Engine {
     }
 }
 
-/// The floor that rules or data state; a policy without one restricts nothing by it.
-fn floor(mut engine: regorus::Engine) -> Result<Floor, PolicyError> {
+/// What rules or data state without an input; null if they do not.
+fn fixed(mut engine: regorus::Engine, name: &str) -> Result<Value, PolicyError> {
     let results =
-        engine.eval_query(FLOOR.to_owned(), false).map_err(|error| PolicyError::from_engine(&error))?;
+        engine.eval_query(name.to_owned(), false).map_err(|error| PolicyError::from_engine(&error))?;
     let value = results.result.first().and_then(|result| result.expressions.first());
     let value = value.map(|expression| serde_json::to_value(&expression.value)).transpose();
-    let value = value.map_err(|error| PolicyError::Engine(format!("{FLOOR} is not JSON: {error}")))?;
-    Ok(Floor::parse(&value.unwrap_or_default())?)
+    let value = value.map_err(|error| PolicyError::Engine(format!("{name} is not JSON: {error}")))?;
+    Ok(value.unwrap_or_default())
 }
 
 /// Parses and compiles the files of a bundle and of its tests.

@@ -14,10 +14,26 @@ const SO_PEERPIDFD: libc::c_int = 77;
 pub struct Peer {
     /// Its user.
     pub uid: u32,
+    /// Its group.
+    pub gid: u32,
     /// Its number at the time.
     pub pid: i32,
     /// A handle on it, which no later process can take over.
     pub pidfd: OwnedFd,
+}
+
+impl Peer {
+    /// This process itself.
+    pub fn own() -> io::Result<Self> {
+        let pid = nix::unistd::getpid().as_raw();
+        let (uid, gid) = (nix::unistd::geteuid().as_raw(), nix::unistd::getegid().as_raw());
+        Ok(Self { uid, gid, pid, pidfd: pidfd_open(pid)? })
+    }
+
+    /// Another handle on the same process.
+    pub fn try_clone(&self) -> io::Result<Self> {
+        Ok(Self { uid: self.uid, gid: self.gid, pid: self.pid, pidfd: self.pidfd.try_clone()? })
+    }
 }
 
 /// Asks the kernel who connected `socket`.
@@ -29,7 +45,7 @@ pub fn peer_of(socket: &impl AsFd) -> io::Result<Peer> {
         Err(error) if error.raw_os_error() == Some(libc::ENOPROTOOPT) => pidfd_open(cred.pid())?,
         other => other?,
     };
-    Ok(Peer { uid: cred.uid(), pid: cred.pid(), pidfd })
+    Ok(Peer { uid: cred.uid(), gid: cred.gid(), pid: cred.pid(), pidfd })
 }
 
 fn peer_pidfd(socket: &impl AsFd) -> io::Result<OwnedFd> {

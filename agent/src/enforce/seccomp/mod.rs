@@ -5,7 +5,8 @@
 //! In the order of a call: [`filter`] (made from [`calls`]) stops it; a [`worker`] takes it and reads the
 //! [`target`]; a handler ([`open`], [`names`], [`attributes`], [`exec`], [`map`], [`socket`], [`process`],
 //! [`system`]) finds what it is about with [`resolve`] and [`address`], puts it as [`facts`], and asks the
-//! [`judge`], which looks into the [`table`] and else asks the daemon.
+//! [`judge`], which looks into the [`table`] and else asks the daemon. What cannot be decided ends in its one fail
+//! direction, with a cause of [`fail`].
 
 mod address;
 mod attributes;
@@ -14,9 +15,11 @@ mod call;
 pub mod calls;
 mod exec;
 mod facts;
+mod fail;
 pub mod filter;
 mod image;
 mod judge;
+mod lineage;
 mod map;
 mod names;
 mod open;
@@ -49,6 +52,7 @@ use crate::sys::peer::Peer;
 use crate::sys::seccomp::Listener;
 use blocked::Blocked;
 use judge::{Judge, Known};
+use lineage::Lineage;
 use worker::Workers;
 
 /// The supervisor as the daemon sees it.
@@ -84,7 +88,8 @@ impl Supervisor {
 fn one_domain(session: &Session) -> bool {
     let reads = session.engine.reads();
     let differs = ["uid", "user", "pid", "exe", "comm", "parents"];
-    !differs.iter().any(|fact| reads.needs(&format!("subject.properties.{fact}")))
+    !reads.needs("context.tool")
+        && !differs.iter().any(|fact| reads.needs(&format!("subject.properties.{fact}")))
 }
 
 impl EnforcementPoint for Supervisor {
@@ -120,6 +125,9 @@ impl EnforcementPoint for Supervisor {
             hold_timeout: session.hold_timeout,
             control,
             moved: AtomicBool::new(false),
+            calls: AtomicU32::new(session.calls.current()),
+            had_calls: AtomicBool::new(false),
+            lineage: Lineage::default(),
         });
         if let Ok(mut sessions) = self.judge.sessions.write() {
             sessions.insert(session.index, known.clone());
@@ -132,6 +140,9 @@ impl EnforcementPoint for Supervisor {
         if let Some(known) = self.session(session.index) {
             known.enforce.store(session.mode == Mode::Enforce, Ordering::Release);
             known.generation.store(session.generation, Ordering::Release);
+            let calls = session.calls.current();
+            known.had_calls.fetch_or(calls != 0, Ordering::AcqRel);
+            known.calls.store(calls, Ordering::Release);
         }
         Ok(())
     }
@@ -146,6 +157,17 @@ impl EnforcementPoint for Supervisor {
     /// A session's connections are made by this process, which refuses them; by number as a second guard.
     fn encloses(&self, peer: &Peer) -> std::io::Result<bool> {
         Ok(process::is_inside(peer.pid))
+    }
+
+    /// The one session, whose connections are made by this process.
+    fn session_of(&self, peer: &Peer) -> std::io::Result<Option<u32>> {
+        let ours = peer.pid == std::process::id() as i32 || process::is_inside(peer.pid);
+        let sessions = self.judge.sessions.read().map_err(|_| std::io::Error::other("a worker failed"))?;
+        let mut all = sessions.keys().copied();
+        Ok(match (all.next(), all.next()) {
+            (Some(index), None) if ours => Some(index),
+            _ => None,
+        })
     }
 
     /// A listener hangs up when the last process under its filter is gone.
