@@ -35,6 +35,8 @@ CASES = {
     "openat2 through a link that ends in a slash": (["symlink none/ a", openat2("a", IN_ROOT)], "EISDIR"),
     "openat2 through a link to a file with a slash": (["creat s2 b 420", "symlink b/ a", openat2("a", BENEATH)], "EISDIR"),
     "openat2 makes what a link leads to": (["symlink b a", openat2("a", BENEATH), "stat cwd b 0"], "0"),
+    "openat2 makes what a link leads to, by a long path": (
+        ["symlink b a", openat2("./" * 2047 + "a", IN_ROOT), "stat cwd b 0"], "0"),
     "openat2 below a file": (["creat s2 b 420", openat2("b/c", BENEATH)], "ENOTDIR"),
     "open to make over another's socket in a shared folder": (
         ["bind s6 1 a 0", "chmod . 1023", "chown a 1234 1234", "chown . 1235 1235", f"open s2 a {CREATE} 420"], None),

@@ -98,6 +98,11 @@ fn opened(call: &Call<'_>, wanted: &Wanted, instead: bool) -> Result {
         return Err(Errno::ENOENT);
     }
     let mut resolver = call.resolver()?;
+    let scoped = ResolveFlag::RESOLVE_BENEATH | ResolveFlag::RESOLVE_IN_ROOT;
+    if !wanted.resolve.is_empty() && !wanted.resolve.intersects(scoped) && resolver.is_rooted()? {
+        // The kernel would walk from the supervisor's root, out of the thread's.
+        return Err(Errno::ENOSYS);
+    }
     // An absolute path in a root of its own starts there.
     let start = if wanted.resolve.contains(ResolveFlag::RESOLVE_IN_ROOT) {
         call.target.folder(wanted.folder)?
@@ -179,7 +184,7 @@ fn within(start: &OwnedFd, wanted: &Wanted, keep: bool) -> Result<End> {
         let link = if leads_on { place.look()? } else { None };
         match link.map(|link| readlinkat(&link, "")) {
             Some(Ok(target)) if target.as_bytes().starts_with(b"/") => path = target.into_vec(),
-            Some(Ok(target)) => path = [above, target.as_bytes()].concat(),
+            Some(Ok(target)) => path = [&short(above)[..], target.as_bytes()].concat(),
             // It is no link.
             Some(Err(_)) | None => {
                 return match found {
@@ -191,6 +196,13 @@ fn within(start: &OwnedFd, wanted: &Wanted, keep: bool) -> Result<End> {
         }
     }
     Err(Errno::ELOOP)
+}
+
+/// A path to a folder, without what leads from a folder to itself: with more after it, it must not become too long.
+fn short(above: &[u8]) -> Vec<u8> {
+    let root = if above.starts_with(b"/") { &b"/"[..] } else { b"" };
+    let parts = above.split(|byte| *byte == b'/').filter(|part| !matches!(part, b"" | b"."));
+    parts.fold(root.to_vec(), |path, part| [&path[..], part, b"/"].concat())
 }
 
 fn create(call: &Call<'_>, wanted: &Wanted, place: &Place, instead: bool) -> Result {

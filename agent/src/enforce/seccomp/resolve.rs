@@ -136,6 +136,14 @@ impl<'a> Resolver<'a> {
         Self { target, root, links: 0 }
     }
 
+    /// Whether the thread has a root that is not the supervisor's.
+    pub fn is_rooted(&self) -> Result<bool, Errno> {
+        match &self.root {
+            Some(own) => Ok(!same(&fstat(own)?, &fstat(root()?)?)),
+            None => Ok(false),
+        }
+    }
+
     /// For the second path of the same call.
     pub fn again(self) -> Self {
         Self { links: 0, ..self }
