@@ -45,6 +45,7 @@
 //! | [`pipeline`] | the loop from event to verdict; it names no back end |
 //! | [`enforce`] | what makes verdicts bind: the probe of the kernel, LSM programs, tasks parked while they wait |
 //! | [`control`] | the protocol between the daemon and those who ask it |
+//! | [`adapters`] | agents' own hooks: their events as tool calls, decisions as their answers |
 //! | [`daemon`] | the process that owns all of it |
 //! | [`cli`] | the command line |
 #![cfg_attr(test, allow(clippy::unwrap_used))]
@@ -61,5 +62,6 @@ pub mod session;
 pub mod pipeline;
 pub mod enforce;
 pub mod control;
+pub mod adapters;
 pub mod daemon;
 pub mod cli;

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 /// Modules in flow order. A module may use those of earlier rows, never a later one or its own row's others.
 const ORDER: &[&[&str]] = &[
-    &["abi", "sys", "clock", "paths"],
+    &["abi", "sys", "clock", "paths", "adapters"],
     &["event"],
     &["policy"],
     &["hold"],
