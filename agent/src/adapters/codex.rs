@@ -36,9 +36,11 @@ pub(super) fn read(mut wire: Wire) -> Result<Event, EventError> {
 pub(super) fn before(verdict: &Verdict) -> Option<Value> {
     Some(match verdict {
         Verdict::Allow => return None,
-        Verdict::Compute(arguments) if arguments.get(FILES).is_some() => {
-            claude::answer("deny", "The policy has other files changed, and a patch cannot be rewritten.", None)
-        }
+        Verdict::Compute(arguments) if arguments.get(FILES).is_some() => claude::answer(
+            "deny",
+            "The policy has other files changed, and a patch cannot be rewritten.",
+            None,
+        ),
         Verdict::Compute(arguments) => {
             claude::answer("allow", "authz rewrote the arguments by policy.", Some(arguments))
         }

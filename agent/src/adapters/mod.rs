@@ -9,6 +9,7 @@
 mod claude;
 mod codex;
 mod gemini;
+pub mod settings;
 #[cfg(test)]
 mod tests;
 
@@ -153,12 +154,34 @@ impl Agent {
         }
     }
 
+    /// What its settings have under `hooks`, by event, so that it runs `command` before and after each call.
+    fn hooks(self, command: &str) -> Vec<(&'static str, Value)> {
+        let seconds = HOOK_TIMEOUT.as_secs();
+        let group = |more: Value| {
+            let mut hook = serde_json::json!({ "type": "command", "command": command, "timeout": seconds });
+            if let (Some(hook), Value::Object(more)) = (hook.as_object_mut(), more) {
+                hook.extend(more);
+            }
+            serde_json::json!({ "matcher": "*", "hooks": [hook] })
+        };
+        let plain = || group(Value::Null);
+        match self {
+            Self::Claude => vec![
+                // A hook that does not start or answer in time then blocks, too.
+                ("PreToolUse", group(serde_json::json!({ "onFailure": "block" }))),
+                ("PostToolUse", plain()),
+                ("PostToolUseFailure", plain()),
+            ],
+            Self::Codex => vec![("PreToolUse", plain()), ("PostToolUse", plain())],
+            Self::Gemini => {
+                let milliseconds = || serde_json::json!({ "name": "authz", "timeout": seconds * 1000 });
+                vec![("BeforeTool", group(milliseconds())), ("AfterTool", group(milliseconds()))]
+            }
+        }
+    }
+
     /// Understands an event. `variable` gives the environment that the agent runs the hook in.
-    pub fn read(
-        self,
-        event: &[u8],
-        variable: impl Fn(&str) -> Option<String>,
-    ) -> Result<Event, EventError> {
+    pub fn read(self, event: &[u8], variable: impl Fn(&str) -> Option<String>) -> Result<Event, EventError> {
         let wire: Wire =
             serde_json::from_slice(event).map_err(|error| EventError::Malformed(error.to_string()))?;
         if !wire.cwd.is_absolute() {

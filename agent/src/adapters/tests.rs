@@ -73,7 +73,8 @@ fn with(mut event: Value, members: Value) -> Value {
 
 #[test]
 fn tools_have_a_server_and_a_name() {
-    let context = |server, tool| json!({"mcp_context": {"server_name": server, "tool_name": tool, "command": "x"}});
+    let context =
+        |server, tool| json!({"mcp_context": {"server_name": server, "tool_name": tool, "command": "x"}});
     for (agent, event, server, name) in [
         (Agent::Claude, claude("Write", json!({})), "claude", "Write"),
         (Agent::Claude, claude("mcp__fs__write_file", json!({})), "fs", "write_file"),
@@ -152,7 +153,8 @@ fn a_patch_names_its_files() {
     let patch = "*** Begin Patch\n*** Add File: new.txt\n+*** Delete File: not this\n*** Update File: src/a.rs\n\
                  *** Move to: src/b.rs\n@@\n-x\n+y\n*** Delete File: /etc/old\n*** End Patch";
     let call = call(Agent::Codex, &codex("apply_patch", json!({ "command": patch })));
-    let files = json!({"add": ["new.txt"], "update": ["src/a.rs"], "move": ["src/b.rs"], "delete": ["/etc/old"]});
+    let files =
+        json!({"add": ["new.txt"], "update": ["src/a.rs"], "move": ["src/b.rs"], "delete": ["/etc/old"]});
     assert_eq!(call.arguments, json!({ "command": patch, "files": files }));
     let rewritten = Agent::Codex.before(&Verdict::Compute(call.arguments)).unwrap();
     assert_eq!(rewritten["hookSpecificOutput"]["permissionDecision"], "deny");
@@ -212,7 +214,9 @@ fn ends() {
         ),
     ] {
         match read(agent, &event).unwrap() {
-            Event::After { end: found, event: found_name, .. } => assert_eq!((found, found_name), (end, name)),
+            Event::After { end: found, event: found_name, .. } => {
+                assert_eq!((found, found_name), (end, name))
+            }
             other => panic!("{other:?}"),
         }
     }
@@ -274,7 +278,9 @@ fn what_is_not_an_event_is_an_error() {
         assert!(matches!(read(Agent::Claude, &event), Err(EventError::Malformed(_))), "{member}");
     }
     let deep = format!("{{\"tool_input\": {}", "[".repeat(1_000_000));
-    for text in ["", "null", "[]", "{", "\u{0}", "{\"cwd\": 1}", deep.as_str(), "{\"cwd\":\"/\",\"cwd\":\"/a\"}"] {
+    for text in
+        ["", "null", "[]", "{", "\u{0}", "{\"cwd\": 1}", deep.as_str(), "{\"cwd\":\"/\",\"cwd\":\"/a\"}"]
+    {
         assert!(matches!(Agent::Claude.read(text.as_bytes(), nothing), Err(EventError::Malformed(_))));
     }
     let relative = with(whole.clone(), json!({"cwd": "w"}));
