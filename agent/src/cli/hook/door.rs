@@ -1,0 +1,135 @@
+//! Who decides for a hook: the daemon of the session it runs in; outside of every session the policy that the hook was
+//! installed with, or without one the only live session of that agent.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, bail};
+use uuid::Uuid;
+
+use super::Hook;
+use super::standalone::Standalone;
+use crate::adapters::PATIENCE;
+use crate::cli::exec::ASK_VARIABLE;
+use crate::control::{Client, Request, Response, sockets};
+use crate::paths;
+use crate::pipeline::calls::CallView;
+use crate::session::calls::{DenialView, Outcome, ToolCall};
+
+/// How long a daemon may take to decide.
+const DECIDED: Duration = Duration::from_secs(60);
+
+/// How long before the hook's own limit it stops waiting for a human.
+const MARGIN: Duration = Duration::from_secs(10);
+
+/// Who decides.
+pub enum Door {
+    /// A daemon.
+    Daemon {
+        /// Its socket.
+        socket: PathBuf,
+        /// The connection.
+        client: Client,
+        /// The session, where the socket is not that of one.
+        session: Option<Uuid>,
+        /// When the hook started.
+        started: Instant,
+    },
+    /// This process.
+    Standalone(Box<Standalone>),
+}
+
+impl Door {
+    /// Finds it. Inside a session nothing but its daemon decides.
+    pub fn find(hook: &Hook, started: Instant) -> anyhow::Result<Self> {
+        let daemon =
+            |socket, client, session| Self::Daemon { socket, client, session, started };
+        if let Some(named) = std::env::var_os(ASK_VARIABLE).filter(|value| !value.is_empty()) {
+            let socket = PathBuf::from(named);
+            let client = connect(&socket)?;
+            return Ok(daemon(socket, client, None));
+        }
+        // An agent may have taken the variable away: Gemini does, in some places, with whatever has AUTH in its name.
+        for socket in sockets() {
+            let ask = socket.with_file_name(paths::ASK);
+            let Ok(mut client) = Client::within(&ask, DECIDED) else { continue };
+            if let Ok(Response::Denials { .. }) = client.ask(&Request::Denials { session: None }) {
+                return Ok(daemon(ask, client, None));
+            }
+        }
+        if !hook.policy.is_empty() {
+            let state = crate::cli::state_or_default(hook.state.clone())?;
+            return Ok(Self::Standalone(Box::new(Standalone::load(hook.agent, &hook.policy, &state)?)));
+        }
+        let name = hook.agent.as_str();
+        let mut found = Vec::new();
+        for socket in sockets() {
+            let Ok(mut client) = Client::within(&socket, DECIDED) else { continue };
+            let Ok(Response::Sessions { sessions }) = client.ask(&Request::Sessions) else { continue };
+            found.extend(sessions.into_iter().filter(|view| view.name == name).map(|view| (socket.clone(), view.session)));
+        }
+        match &found[..] {
+            [(socket, session)] => Ok(daemon(socket.clone(), connect(socket)?, Some(*session))),
+            [] => bail!("no session decides here; start {name} by `authz exec`, or `authz install {name} --policy …`"),
+            _ => bail!("several sessions of {name} are live, and this is in none of them"),
+        }
+    }
+
+    /// Decides about a call.
+    pub fn open(&mut self, mut call: ToolCall) -> anyhow::Result<CallView> {
+        match self {
+            Self::Standalone(standalone) => standalone.open(&call),
+            Self::Daemon { client, session, .. } => {
+                call.session = *session;
+                match ask(client, &Request::OpenCall(call))? {
+                    Response::Call(view) => Ok(view),
+                    _ => bail!("the daemon gave a response of another kind"),
+                }
+            }
+        }
+    }
+
+    /// Waits for a human; none: nobody answered while the agent waits.
+    pub fn wait(&mut self, call: Uuid) -> anyhow::Result<Option<CallView>> {
+        // Outside of a session nobody can be asked.
+        let Self::Daemon { socket, client, started, .. } = self else { return Ok(None) };
+        let left = PATIENCE.saturating_sub(started.elapsed()).saturating_sub(MARGIN);
+        let mut waiting = Client::within(socket, left.max(Duration::from_millis(1))).context("the daemon")?;
+        match waiting.ask(&Request::AwaitCall { call }) {
+            Ok(Response::Call(view)) => Ok(Some(view)),
+            Ok(Response::Error { error }) => bail!("{error}"),
+            Ok(_) => bail!("the daemon gave a response of another kind"),
+            Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => {
+                ask(client, &Request::WithdrawCall { call })?;
+                Ok(None)
+            }
+            Err(error) => Err(error).context("the daemon"),
+        }
+    }
+
+    /// Ends a call; what was denied under it.
+    pub fn close(&mut self, call: &str, outcome: Outcome) -> anyhow::Result<Vec<DenialView>> {
+        match self {
+            Self::Standalone(standalone) => standalone.close(call, outcome).map(|()| Vec::new()),
+            Self::Daemon { client, .. } => {
+                match ask(client, &Request::CloseCall { call: call.to_owned(), outcome })? {
+                    Response::Closed { denials } => Ok(denials),
+                    _ => bail!("the daemon gave a response of another kind"),
+                }
+            }
+        }
+    }
+}
+
+fn connect(socket: &Path) -> anyhow::Result<Client> {
+    let place = || format!("cannot ask the daemon at {}", socket.display());
+    Client::within(socket, DECIDED).with_context(place)
+}
+
+fn ask(client: &mut Client, request: &Request) -> anyhow::Result<Response> {
+    match client.ask(request).context("the daemon does not respond")? {
+        Response::Error { error } => bail!("{error}"),
+        response => Ok(response),
+    }
+}
