@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 /// Modules in flow order. A module may use those of earlier rows, never a later one or its own row's others.
 const ORDER: &[&[&str]] = &[
-    &["abi", "sys", "clock", "paths", "adapters"],
+    &["abi", "sys", "clock", "paths"],
     &["event"],
     &["policy"],
     &["hold"],
@@ -16,6 +16,7 @@ const ORDER: &[&[&str]] = &[
     &["pipeline"],
     &["enforce"],
     &["control"],
+    &["adapters"],
     &["daemon"],
     &["cli"],
 ];

@@ -27,7 +27,7 @@ pub(super) fn read(wire: Wire, entrypoint: Option<&str>) -> Result<Event, EventE
         (_, Some(true)) => End::Cancelled,
         _ => End::Error,
     };
-    Ok(Event::After { id: wire.id()?, end, event })
+    Ok(Event::After { id: wire.id()?, session: wire.session_id, end, event })
 }
 
 pub(super) fn before(verdict: &Verdict) -> Option<Value> {

@@ -28,7 +28,10 @@ pub(super) fn read(mut wire: Wire) -> Result<Event, EventError> {
             }
             Ok(Event::Before(wire.call(tool, id, false)))
         }
-        "PostToolUse" => Ok(Event::After { id: wire.id()?, end: wire.end(), event: "PostToolUse" }),
+        "PostToolUse" => {
+            let (id, end) = (wire.id()?, wire.end());
+            Ok(Event::After { session: wire.session_id, id, end, event: "PostToolUse" })
+        }
         _ => Err(EventError::Unexpected(wire.hook_event_name)),
     }
 }

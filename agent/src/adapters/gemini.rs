@@ -14,7 +14,10 @@ pub(super) fn read(wire: Wire) -> Result<Event, EventError> {
             let (tool, id) = (tool(&wire)?, id(&wire));
             Ok(Event::Before(wire.call(tool, id, false)))
         }
-        "AfterTool" => Ok(Event::After { id: id(&wire), end: wire.end(), event: "AfterTool" }),
+        "AfterTool" => {
+            let (id, end) = (id(&wire), wire.end());
+            Ok(Event::After { session: wire.session_id, id, end, event: "AfterTool" })
+        }
         _ => Err(EventError::Unexpected(wire.hook_event_name)),
     }
 }

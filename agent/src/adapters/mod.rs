@@ -43,6 +43,8 @@ pub enum Event {
     Before(Call),
     /// A tool call is over.
     After {
+        /// The agent's session.
+        session: String,
         /// The call, as [`Call::id`] named it.
         id: String,
         /// How it ended.
@@ -70,13 +72,15 @@ pub struct Call {
     pub server: String,
     /// The tool.
     pub name: String,
+    /// The agent's session, as it claims.
+    pub session: String,
     /// What the event after the call will name it by, too.
     pub id: String,
     /// What the tool is called with.
     pub arguments: Value,
     /// What relative paths in the arguments are below.
     pub cwd: PathBuf,
-    /// What else the agent says of itself: its session, turn and subagent.
+    /// What else the agent says of itself: its turn and subagent.
     pub claimed: Map<String, Value>,
     /// Whether the agent can put a question to its user, and does not just run the tool.
     pub asks: bool,
@@ -218,11 +222,19 @@ impl Agent {
 impl Wire {
     /// The call, once its tool is known.
     fn call(self, (server, name): (String, String), id: String, asks: bool) -> Call {
-        let claims =
-            [("session_id", Some(self.session_id)), ("turn_id", self.turn_id), ("agent_id", self.agent_id)];
+        let claims = [("turn_id", self.turn_id), ("agent_id", self.agent_id)];
         let claimed = claims.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?.into())));
         let claimed = claimed.collect();
-        Call { server, name, id, arguments: self.tool_input, cwd: self.cwd, claimed, asks }
+        Call {
+            server,
+            name,
+            session: self.session_id,
+            id,
+            arguments: self.tool_input,
+            cwd: self.cwd,
+            claimed,
+            asks,
+        }
     }
 
     /// Whether the tool's response says that it failed.

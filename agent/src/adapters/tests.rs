@@ -122,8 +122,8 @@ fn the_call_carries_what_the_agent_said() {
     let event = with(claude("Write", input.clone()), json!({"agent_id": "a1", "new_member": [1, {}]}));
     let call = call(Agent::Claude, &event);
     assert_eq!((call.id.as_str(), call.arguments, call.cwd), ("toolu_01ABC", input, "/home/dev/w".into()));
-    let claimed = json!({"session_id": "6b5f0c9a-6a54-4cc1-8d2e-1f6b0c0e4a11", "agent_id": "a1"});
-    assert_eq!(Value::Object(call.claimed), claimed);
+    assert_eq!(call.session, "6b5f0c9a-6a54-4cc1-8d2e-1f6b0c0e4a11");
+    assert_eq!(Value::Object(call.claimed), json!({"agent_id": "a1"}));
 }
 
 #[test]

@@ -3,6 +3,8 @@
 mod answer;
 mod doctor;
 mod exec;
+mod hook;
+mod install;
 mod ledger;
 mod policy;
 mod show;
@@ -74,6 +76,10 @@ enum Command {
         #[command(subcommand)]
         command: ledger::LedgerCommand,
     },
+    /// Decide about a tool call that an agent announces: the command of its own hooks
+    Hook(hook::Hook),
+    /// Put `authz hook` into an agent's settings, or take it out
+    Install(install::Install),
     /// The service that decides
     #[command(hide = true)]
     Daemon(DaemonCommand),
@@ -117,6 +123,8 @@ pub fn run() -> ExitCode {
         Command::Ledger { state, command } => {
             state_or_default(state).and_then(|state| ledger::run(&command, &state))
         }
+        Command::Hook(hook) => Ok(hook.run()),
+        Command::Install(install) => install.run(),
         Command::Daemon(command) => command.run(),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "authz", &mut std::io::stdout());

@@ -258,7 +258,7 @@ enum Launched {
 struct Refused(String);
 
 /// Policy paths as the daemon, in another folder, must see them.
-fn absolute(policy: &[String]) -> anyhow::Result<Vec<String>> {
+pub fn absolute(policy: &[String]) -> anyhow::Result<Vec<String>> {
     policy
         .iter()
         .map(|text| {

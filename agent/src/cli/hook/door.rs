@@ -43,8 +43,7 @@ pub enum Door {
 impl Door {
     /// Finds it. Inside a session nothing but its daemon decides.
     pub fn find(hook: &Hook, started: Instant) -> anyhow::Result<Self> {
-        let daemon =
-            |socket, client, session| Self::Daemon { socket, client, session, started };
+        let daemon = |socket, client, session| Self::Daemon { socket, client, session, started };
         if let Some(named) = std::env::var_os(ASK_VARIABLE).filter(|value| !value.is_empty()) {
             let socket = PathBuf::from(named);
             let client = connect(&socket)?;
@@ -67,22 +66,29 @@ impl Door {
         for socket in sockets() {
             let Ok(mut client) = Client::within(&socket, DECIDED) else { continue };
             let Ok(Response::Sessions { sessions }) = client.ask(&Request::Sessions) else { continue };
-            found.extend(sessions.into_iter().filter(|view| view.name == name).map(|view| (socket.clone(), view.session)));
+            found.extend(
+                sessions
+                    .into_iter()
+                    .filter(|view| view.name == name)
+                    .map(|view| (socket.clone(), view.session)),
+            );
         }
         match &found[..] {
             [(socket, session)] => Ok(daemon(socket.clone(), connect(socket)?, Some(*session))),
-            [] => bail!("no session decides here; start {name} by `authz exec`, or `authz install {name} --policy …`"),
+            [] => bail!(
+                "no session decides here; start {name} by `authz exec`, or `authz install {name} --policy …`"
+            ),
             _ => bail!("several sessions of {name} are live, and this is in none of them"),
         }
     }
 
-    /// Decides about a call.
-    pub fn open(&mut self, mut call: ToolCall) -> anyhow::Result<CallView> {
+    /// Decides about a call; `claimed`: the agent's name of its session.
+    pub fn open(&mut self, claimed: &str, mut call: ToolCall) -> anyhow::Result<CallView> {
         match self {
-            Self::Standalone(standalone) => standalone.open(&call),
+            Self::Standalone(standalone) => standalone.open(claimed, &call),
             Self::Daemon { client, session, .. } => {
                 call.session = *session;
-                match ask(client, &Request::OpenCall(call))? {
+                match ask(client, &Request::OpenCall(Box::new(call)))? {
                     Response::Call(view) => Ok(view),
                     _ => bail!("the daemon gave a response of another kind"),
                 }
@@ -92,8 +98,10 @@ impl Door {
 
     /// Waits for a human; none: nobody answered while the agent waits.
     pub fn wait(&mut self, call: Uuid) -> anyhow::Result<Option<CallView>> {
-        // Outside of a session nobody can be asked.
-        let Self::Daemon { socket, client, started, .. } = self else { return Ok(None) };
+        let (socket, client, started) = match self {
+            Self::Daemon { socket, client, started, .. } => (socket, client, started),
+            Self::Standalone(standalone) => return standalone.withdraw(call).map(|()| None),
+        };
         let left = PATIENCE.saturating_sub(started.elapsed()).saturating_sub(MARGIN);
         let mut waiting = Client::within(socket, left.max(Duration::from_millis(1))).context("the daemon")?;
         match waiting.ask(&Request::AwaitCall { call }) {
@@ -109,9 +117,9 @@ impl Door {
     }
 
     /// Ends a call; what was denied under it.
-    pub fn close(&mut self, call: &str, outcome: Outcome) -> anyhow::Result<Vec<DenialView>> {
+    pub fn close(&mut self, claimed: &str, call: &str, outcome: Outcome) -> anyhow::Result<Vec<DenialView>> {
         match self {
-            Self::Standalone(standalone) => standalone.close(call, outcome).map(|()| Vec::new()),
+            Self::Standalone(standalone) => standalone.close(claimed, call, outcome).map(|()| Vec::new()),
             Self::Daemon { client, .. } => {
                 match ask(client, &Request::CloseCall { call: call.to_owned(), outcome })? {
                     Response::Closed { denials } => Ok(denials),

@@ -39,13 +39,15 @@ const TRACE_VARIABLES: &[&str] = &["TRACEPARENT", "CODEX_TOOL_CALL_ID"];
 
 /// Decide about the tool call that an agent announces on standard input.
 #[derive(Debug, Args)]
-#[command(after_help = "Exit status: 0 with the agent's answer, or 2, which blocks the tool, whatever went wrong.
+#[command(
+    after_help = "Exit status: 0 with the agent's answer, or 2, which blocks the tool, whatever went wrong.
 
 Inside a session of `authz exec` the session's policy decides, elsewhere the one named here.
 
 Examples:
   authz install claude
-  authz hook claude --policy preset:prod-readonly < event.json")]
+  authz hook claude --policy preset:prod-readonly < event.json"
+)]
 pub struct Hook {
     /// Whose hook it is
     agent: Agent,
@@ -82,12 +84,12 @@ impl Hook {
         let mut door = Door::find(self, started)?;
         let answer = match event {
             Event::Before(call) => {
-                let asks = call.asks;
-                let view = door.open(tool_call(self.agent, call))?;
+                let (asks, session) = (call.asks, call.session.clone());
+                let view = door.open(&session, tool_call(self.agent, call))?;
                 self.agent.before(&verdict(view, asks, &mut door)?)
             }
-            Event::After { id, end, event } => {
-                let denials = door.close(&id, outcome(end))?;
+            Event::After { session, id, end, event } => {
+                let denials = door.close(&session, &id, outcome(end))?;
                 self.agent.after(event, words::denials(&denials).as_deref())
             }
         };
@@ -111,7 +113,8 @@ fn verdict(view: CallView, asks: bool, door: &mut Door) -> anyhow::Result<Verdic
 }
 
 fn tool_call(agent: Agent, call: Call) -> ToolCall {
-    let Call { server, name, id, arguments, cwd, mut claimed, .. } = call;
+    let Call { server, name, session, id, arguments, cwd, mut claimed, .. } = call;
+    claimed.insert("session_id".into(), session.into());
     claimed.insert("agent".into(), agent.as_str().into());
     for name in TRACE_VARIABLES {
         if let Ok(value) = std::env::var(name) {

@@ -2,7 +2,7 @@
 //! ledger of its own. Nothing is enforced underneath the tool call then, which the first entry says.
 
 use std::fs::File;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -34,6 +34,7 @@ pub struct Standalone {
     engine: Option<Engine>,
     pipeline: Pipeline,
     policy: Vec<String>,
+    folder: PathBuf,
     /// One hook after the other writes the ledger.
     _turn: Flock<File>,
 }
@@ -51,17 +52,22 @@ impl Standalone {
         let folder = state.join(INSTANCE);
         let folder = paths::make_state(&folder)?;
         let lock = folder.join("lock");
-        let lock = File::options().create(true).append(true).open(&lock).with_context(|| lock.display().to_string())?;
+        let lock = File::options()
+            .create(true)
+            .append(true)
+            .open(&lock)
+            .with_context(|| lock.display().to_string())?;
         // The watch over the whole hook ends this, should it take too long.
-        let turn = Flock::lock(lock, FlockArg::LockExclusive).map_err(|(_, error)| error).context("the ledger's lock")?;
+        let turn = Flock::lock(lock, FlockArg::LockExclusive)
+            .map_err(|(_, error)| error)
+            .context("the ledger's lock")?;
         let store = Store::open(&folder, Options::default())?;
         let policy = policy.to_vec();
-        Ok(Self { agent, engine: Some(engine), pipeline: Pipeline::new(store), policy, _turn: turn })
+        Ok(Self { agent, engine: Some(engine), pipeline: Pipeline::new(store), policy, folder, _turn: turn })
     }
 
-    /// Decides about a call.
-    pub fn open(&mut self, call: &ToolCall) -> anyhow::Result<CallView> {
-        let claimed = call.claimed.get("session_id").and_then(|id| id.as_str()).unwrap_or_default();
+    /// Decides about a call. Nobody can be asked here: an escalation is not waited for.
+    pub fn open(&mut self, claimed: &str, call: &ToolCall) -> anyhow::Result<CallView> {
         self.begin(claimed)?;
         let comm = std::fs::read_to_string("/proc/self/comm").unwrap_or_default();
         let (uid, gid) = (nix::unistd::getuid().as_raw(), nix::unistd::getgid().as_raw());
@@ -70,10 +76,49 @@ impl Standalone {
         self.pipeline.open_call(INDEX, call, Source::Session, task).map_err(anyhow::Error::msg)
     }
 
+    /// Takes back a call that a human would be asked about.
+    pub fn withdraw(&mut self, call: Uuid) -> anyhow::Result<()> {
+        self.pipeline.withdraw_call(INDEX, call).map_err(anyhow::Error::msg)
+    }
+
     /// Records the end of a call.
-    pub fn close(&mut self, call: &str, outcome: Outcome) -> anyhow::Result<()> {
-        self.begin("")?;
+    pub fn close(&mut self, claimed: &str, call: &str, outcome: Outcome) -> anyhow::Result<()> {
+        self.begin(claimed)?;
         let detail = json!({ "call_id": call, "outcome": outcome });
         Ok(self.pipeline.note(INDEX, Kind::CallClosed, detail)?)
+    }
+
+    /// The session that the agent claims to be in: the same one each time.
+    fn begin(&mut self, claimed: &str) -> anyhow::Result<()> {
+        let Some(engine) = self.engine.take() else { return Ok(()) };
+        let name = self.agent.as_str();
+        let uid = nix::unistd::geteuid().as_raw();
+        let parent = nix::unistd::getppid().as_raw();
+        let mut session =
+            Session::new(INDEX, name.into(), uid, Mode::Enforce, engine, Duration::ZERO, parent);
+        let digest: [u8; 32] = Sha256::digest(format!("authz hook {name} {uid} {claimed}")).into();
+        let (id, span) = digest.split_at(16);
+        let id = Uuid::from_slice(id)?;
+        session.id = uuid::Builder::from_custom_bytes(id.into_bytes()).into_uuid();
+        session.trace = Hex(session.id.into_bytes());
+        session.span = Hex(<[u8; 8]>::try_from(&span[..8])?);
+        session.counts = false;
+        let id = session.id;
+        self.pipeline.sessions.insert(session);
+        self.announce(id)
+    }
+
+    /// The first entry of a session says what is enforced. The last session's number is beside the ledger.
+    fn announce(&mut self, id: Uuid) -> anyhow::Result<()> {
+        let last = self.folder.join("session");
+        if std::fs::read_to_string(&last).is_ok_and(|text| text == id.to_string()) {
+            return Ok(());
+        }
+        let detail = json!({
+            "agent": self.agent.as_str(), "policy": self.policy,
+            "enforcement": "none: tool calls only, as the agent announces them; nothing underneath",
+        });
+        self.pipeline.note(INDEX, Kind::SessionStart, detail)?;
+        std::fs::write(&last, id.to_string()).with_context(|| last.display().to_string())
     }
 }

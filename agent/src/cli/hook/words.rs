@@ -46,11 +46,8 @@ fn denial(denial: &DenialView) -> String {
     let times = if denial.count > 1 { format!(" ({} times)", denial.count) } else { String::new() };
     let perhaps =
         if denial.attribution == Attribution::Exact { "" } else { " (or of another call at the same time)" };
-    let rule = RuleRef {
-        id: denial.rule.clone(),
-        reason: denial.reason.clone(),
-        advice: denial.advice.clone(),
-    };
+    let rule =
+        RuleRef { id: denial.rule.clone(), reason: denial.reason.clone(), advice: denial.advice.clone() };
     let resource = escape(&denial.resource);
     cut(&format!("- {} {resource}{times}{perhaps}: {}", denial.action, one(&rule)))
 }
