@@ -1,6 +1,5 @@
 //! What peers may ask of the daemon, and what it does about it.
 
-use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
@@ -11,7 +10,7 @@ use crate::control::{Door, Request, Response, SessionView, StartSession, Started
 use crate::enforce::Admission;
 use crate::enforce::level::Backend;
 use crate::ledger::entry::Kind;
-use crate::policy::{Bundle, Engine};
+use crate::policy::{Engine, kept};
 use crate::session::{Approved, Session};
 use crate::sys::peer::Peer;
 
@@ -112,7 +111,8 @@ impl Daemon {
         // The first evaluation compiles what later ones share: not while a thread waits.
         engine.decide_value(&serde_json::json!({}));
         let policy = engine.digest().to_owned();
-        store_bundle(&self.options.state, &policy, &bundle)?;
+        // Before the first decision by it: each can be made again.
+        kept::keep(&self.options.state.join("bundles"), &bundle)?;
         let index = self.pipeline.sessions.free_index(SESSIONS_MAX).context("no more sessions fit")?;
         let session = Session::new(
             index,
@@ -195,18 +195,4 @@ fn require_root(peer: &Peer) -> anyhow::Result<()> {
 
 fn may(peer: &Peer, session: &Session) -> bool {
     peer.uid == 0 || peer.uid == session.owner
-}
-
-/// Keeps the bundle under its digest, so that its decisions can be made again.
-fn store_bundle(state: &Path, digest: &str, bundle: &Bundle) -> anyhow::Result<()> {
-    let folder = state.join("bundles");
-    std::fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
-    let path = folder.join(format!("{digest}.json"));
-    if path.exists() {
-        return Ok(());
-    }
-    let temporary = folder.join(format!("{digest}.{}.tmp", std::process::id()));
-    std::fs::write(&temporary, serde_json::to_vec(&bundle.files())?)
-        .and_then(|()| std::fs::rename(&temporary, &path))
-        .with_context(|| format!("cannot write {}", path.display()))
 }

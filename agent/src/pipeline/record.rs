@@ -7,7 +7,7 @@ use crate::event::{Action, Belongs, Event, Mode};
 use crate::ledger::LedgerError;
 use crate::ledger::entry::{Attribution, DecidedBy, Entry, Kind, ResourceEntry};
 use crate::policy::input::{Context, Input, Subject, Tool};
-use crate::policy::{Decision, Effect, Evaluation};
+use crate::policy::{Decision, Drawn, Effect, Evaluation};
 use crate::session::Session;
 use crate::session::calls::Attributed;
 use crate::session::identity::{self, Hashes};
@@ -95,7 +95,7 @@ pub(super) fn undecided(effect: Effect) -> Evaluation {
         input_hash: String::new(),
         output_hash: String::new(),
         cost: Duration::ZERO,
-        deterministic: true,
+        drawn: Drawn::default(),
     }
 }
 
@@ -219,6 +219,7 @@ pub(super) fn decision_entry(
     let hash = |text: &String| (!text.is_empty()).then(|| text.clone());
     entry.input_hash = hash(&evaluation.input_hash);
     entry.output_hash = hash(&evaluation.output_hash);
+    entry.nd_builtin_cache = (!evaluation.drawn.is_empty()).then(|| evaluation.drawn.clone());
     entry.causes.extend(evaluation.cause.clone());
     entry.decision = Some(evaluation.decision.clone());
     entry.decided_by = Some(decided_by);

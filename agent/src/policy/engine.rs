@@ -10,6 +10,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::ast::Program;
+use super::builtins::Drawn;
 use super::bundle::{Bundle, PolicyFile, sha256};
 use super::decision::Decision;
 use super::error::{PolicyError, one_line, split_engine_message};
@@ -30,6 +31,9 @@ const TOOLS: &str = "data.authz.tools";
 
 /// How long one evaluation may take unless told otherwise.
 const LIMIT: Duration = Duration::from_millis(500);
+
+/// How the cause of a decision begins that took longer.
+pub const TOO_LONG: &str = "the policy takes too long";
 
 /// The greatest integer that canonical JSON carries exactly.
 const EXACT: u64 = 1 << 53;
@@ -67,8 +71,9 @@ pub struct Evaluation {
     /// How long it took.
     #[serde(serialize_with = "microseconds", rename = "cost_us")]
     pub cost: Duration,
-    /// Whether neither time nor chance was looked at.
-    pub deterministic: bool,
+    /// What it looked at of time and chance.
+    #[serde(rename = "nd_builtin_cache", skip_serializing_if = "Drawn::is_empty")]
+    pub drawn: Drawn,
 }
 
 fn microseconds<S: serde::Serializer>(cost: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
@@ -129,17 +134,27 @@ impl Engine {
 
     /// Decides about an input given as JSON.
     pub fn decide_value(&mut self, input: &Value) -> Evaluation {
+        self.decide_drawing(input, None)
+    }
+
+    /// Decides again, with what was drawn of time and chance then; none: the policy wants more than that.
+    pub fn decide_again(&mut self, input: &Value, given: &Drawn) -> Option<Evaluation> {
+        let evaluation = self.decide_drawing(input, Some(given));
+        (!builtins::lacking()).then_some(evaluation)
+    }
+
+    fn decide_drawing(&mut self, input: &Value, given: Option<&Drawn>) -> Evaluation {
         let start = Instant::now();
         let (input_hash, exact) = hash(input);
-        builtins::begin();
+        builtins::begin(given);
         let outcome = exact.and_then(|()| self.evaluate(input));
-        let deterministic = builtins::deterministic();
+        let drawn = builtins::drawn();
         let (decision, cause) = match outcome {
             Ok(decision) => (decision, None),
             Err(cause) => (Decision::deny("policy-error", "The policy could not be evaluated."), Some(cause)),
         };
         let (output_hash, _) = hash(&serde_json::to_value(&decision).unwrap_or_default());
-        Evaluation { decision, cause, input_hash, output_hash, cost: start.elapsed(), deterministic }
+        Evaluation { decision, cause, input_hash, output_hash, cost: start.elapsed(), drawn }
     }
 
     fn evaluate(&mut self, input: &Value) -> Result<Decision, String> {
@@ -194,13 +209,18 @@ pub(super) fn timer(limit: Duration) -> ExecutionTimerConfig {
 /// An error of an evaluation on one line.
 fn describe(error: &anyhow::Error) -> String {
     if let Some(limit) = error.downcast_ref::<regorus::LimitError>() {
-        return format!("the policy takes too long: {limit}");
+        return format!("{TOO_LONG}: {limit}");
     }
     let text = error.to_string();
     match split_engine_message(&text) {
         Some((at, message)) => format!("{at}: {message}"),
         None => one_line(&text),
     }
+}
+
+/// The hash of an input or a decision, as [`Evaluation`] has it.
+pub fn hash_of(value: &Value) -> String {
+    hash(value).0
 }
 
 /// The hash of a JSON value, and whether canonical JSON carries it exactly.

@@ -16,12 +16,14 @@ pub mod floor;
 mod glob;
 pub mod implied;
 pub mod input;
+pub mod kept;
 mod lint;
 pub mod reads;
 pub mod region;
 mod shipped;
 pub mod testing;
 
+pub use builtins::Drawn;
 pub use bundle::{Bundle, Generated, PolicySource};
 pub use decision::{Decision, Effect, Limits, Rate, RuleRef};
 pub use engine::{Engine, Evaluation};
