@@ -35,6 +35,7 @@
 //! |---|---|
 //! | [`abi`] | what kernel and user space share, generated from `ebpf/include/authz_abi.h` |
 //! | [`sys`] | the raw system calls; with [`abi`] the only unsafe code |
+//! | [`text`] | what may be shown to a human or a model |
 //! | [`clock`] | the clock that the kernel side uses |
 //! | [`paths`] | where state and sockets are kept, for root and for an ordinary user |
 //! | [`event`] | an operation as the kernel reported it, owned and validated: parsing one is the trust boundary |
@@ -44,14 +45,17 @@
 //! | [`session`] | a process tree under one policy: identity, mode, what was approved |
 //! | [`pipeline`] | the loop from event to verdict; it names no back end |
 //! | [`enforce`] | what makes verdicts bind: the probe of the kernel, LSM programs, tasks parked while they wait |
+//! | [`replay`] | what was decided, decided again by the same policy or another |
 //! | [`control`] | the protocol between the daemon and those who ask it |
 //! | [`adapters`] | agents' own hooks: their events as tool calls, decisions as their answers |
 //! | [`daemon`] | the process that owns all of it |
+//! | [`mcp`] | the gate between an agent and an MCP server |
 //! | [`cli`] | the command line |
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 pub mod abi;
 pub mod sys;
+pub mod text;
 pub mod clock;
 pub mod paths;
 pub mod event;
@@ -61,7 +65,9 @@ pub mod ledger;
 pub mod session;
 pub mod pipeline;
 pub mod enforce;
+pub mod replay;
 pub mod control;
 pub mod adapters;
 pub mod daemon;
+pub mod mcp;
 pub mod cli;

@@ -62,6 +62,8 @@ def written(agent, path):
 
 
 def session():
+    failed = claude("PostToolUseFailure", "Bash", "failed", error="exit 1", is_interrupt=False)
+    tell("failed", [run("claude", claude("PreToolUse", "Bash", "failed")), write("prod/failed"), run("claude", failed)])
     for agent, (event, before, after, shell, writer) in AGENTS.items():
         denied = event(before, writer, f"{agent}-1", tool_input=written(agent, "prod/../prod/x"))
         tell(f"{agent} denied", run(agent, denied))
@@ -80,8 +82,6 @@ def session():
         for word in ("yes", "no"):
             tell(f"{agent} {word}", run(agent, event(before, shell, f"{agent}-{word}", tool_input={"command": f"{word} {agent}"})))
         tell(f"{agent} after yes", run(agent, event(after, shell, f"{agent}-yes", tool_input={"command": f"yes {agent}"})))
-    failed = claude("PostToolUseFailure", "Bash", "failed", error="exit 1", is_interrupt=False)
-    tell("failed", [run("claude", claude("PreToolUse", "Bash", "failed")), write("prod/failed"), run("claude", failed)])
     asked = claude("PreToolUse", "Bash", "asked", tool_input={"command": "ask"})
     tell("asked", run("claude", asked, {"CLAUDE_CODE_ENTRYPOINT": "cli"}))
     tell("asked over", run("claude", {**asked, "hook_event_name": "PostToolUse"}))

@@ -10,7 +10,7 @@ use super::Row;
 
 const ROUNDS: usize = 400;
 
-fn input(action: Action, id: &str) -> Input {
+pub(super) fn input(action: Action, id: &str) -> Input {
     let properties = match action {
         Action::NetConnect => address_properties(id),
         _ => Map::from_iter([("exists".into(), json!(true)), ("nlink".into(), json!(1))]),

@@ -7,6 +7,7 @@ mod hook;
 mod install;
 mod ledger;
 mod policy;
+mod replay;
 mod show;
 
 use std::path::PathBuf;
@@ -76,6 +77,7 @@ enum Command {
         #[command(subcommand)]
         command: ledger::LedgerCommand,
     },
+    Replay(replay::Replay),
     /// Decide about a tool call that an agent announces: the command of its own hooks
     Hook(hook::Hook),
     /// Put `authz hook` into an agent's settings, or take it out
@@ -123,6 +125,7 @@ pub fn run() -> ExitCode {
         Command::Ledger { state, command } => {
             state_or_default(state).and_then(|state| ledger::run(&command, &state))
         }
+        Command::Replay(replay) => replay.run(),
         Command::Hook(hook) => Ok(hook.run()),
         Command::Install(install) => install.run(),
         Command::Daemon(command) => command.run(),

@@ -4,7 +4,10 @@ use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 
-use super::entry::Entry;
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+
+use super::entry::{Entry, Hex};
 use super::files::{self, LedgerError, MAX_LINE};
 
 /// An entry as it is stored.
@@ -24,14 +27,28 @@ pub struct Reader {
     lines: Option<Lines<BufReader<File>>>,
     next_seq: Option<u64>,
     notice: Option<String>,
+    payloads: PathBuf,
     over: bool,
 }
 
 impl Reader {
     /// Opens the ledger below `state` for reading.
     pub fn open(state: &Path) -> Result<Self, LedgerError> {
-        let files = files::list(&files::folder(state))?.into_iter();
-        Ok(Self { files, lines: None, next_seq: Some(0), notice: None, over: false })
+        let folder = files::folder(state);
+        let files = files::list(&folder)?.into_iter();
+        let payloads = folder.join(files::PAYLOADS);
+        Ok(Self { files, lines: None, next_seq: Some(0), notice: None, payloads, over: false })
+    }
+
+    /// An input that was too long for its line ([`Entry::input_at`]).
+    pub fn payload(&self, hash: &Hex<32>) -> Result<Value, LedgerError> {
+        let path = self.payloads.join(hash.to_string());
+        let bytes = std::fs::read(&path).map_err(LedgerError::io("read", &path))?;
+        let damaged = |why: String| LedgerError::Damaged { path: path.clone(), line: 1, why };
+        if Hex::<32>(Sha256::digest(&bytes).into()) != *hash {
+            return Err(damaged("it does not have the hash it is named by".into()));
+        }
+        serde_json::from_slice(&bytes).map_err(|error| damaged(error.to_string()))
     }
 
     /// What the reader met at the end that is no error but should be told.

@@ -3,6 +3,9 @@
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 
+use serde_json::Value;
+
+use super::entry::Hex;
 use super::files::LedgerError;
 use super::reader::{Reader, Record};
 
@@ -29,6 +32,11 @@ impl Readers {
             left.push(state.to_path_buf());
         }
         Ok(Self { left: left.into(), current: None, notice: None })
+    }
+
+    /// The input of the last entry read, if that was too long for its line.
+    pub fn payload(&self, hash: &Hex<32>) -> Result<Value, LedgerError> {
+        self.current.as_ref().map_or(Err(LedgerError::Closed), |reader| reader.payload(hash))
     }
 
     /// What was met that is no error but should be told.

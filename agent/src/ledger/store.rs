@@ -104,7 +104,7 @@ impl Store {
             move || writer.run()
         });
         let writer = Some(thread.map_err(LedgerError::io("start the writer for", &folder))?);
-        let store = Self { shared, options, payloads: folder.join("payload"), writer, _lock: lock };
+        let store = Self { shared, options, payloads: folder.join(files::PAYLOADS), writer, _lock: lock };
         torn.iter().try_for_each(|path| store.record_gap(path))?;
         Ok(store)
     }

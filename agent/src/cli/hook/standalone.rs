@@ -18,7 +18,7 @@ use crate::ledger::{Options, Store};
 use crate::paths::{self, Owner};
 use crate::pipeline::Pipeline;
 use crate::pipeline::calls::CallView;
-use crate::policy::Engine;
+use crate::policy::{Engine, kept};
 use crate::session::Session;
 use crate::session::calls::{Outcome, Source, ToolCall};
 
@@ -27,6 +27,9 @@ const INSTANCE: &str = "hook";
 
 /// The session's number, which nothing but this process knows.
 const INDEX: u32 = 1;
+
+/// A ledger is read from the beginning of its last file when it is opened, here for each call: so files are short.
+const ROTATE_AT: u64 = 128 << 10;
 
 /// A policy and a ledger.
 pub struct Standalone {
@@ -49,6 +52,7 @@ impl Standalone {
         let workspace = [workspace.to_string_lossy().into_owned()];
         let bundle = crate::daemon::bundle(policy, &workspace, uid, &owner.run(), &state)?;
         let engine = Engine::load(&bundle)?;
+        kept::keep(&state.join("bundles"), &bundle)?;
         let folder = state.join(INSTANCE);
         let folder = paths::make_state(&folder)?;
         let lock = folder.join("lock");
@@ -61,7 +65,7 @@ impl Standalone {
         let turn = Flock::lock(lock, FlockArg::LockExclusive)
             .map_err(|(_, error)| error)
             .context("the ledger's lock")?;
-        let store = Store::open(&folder, Options::default())?;
+        let store = Store::open(&folder, Options { rotate_at: ROTATE_AT, ..Options::default() })?;
         let policy = policy.to_vec();
         Ok(Self { agent, engine: Some(engine), pipeline: Pipeline::new(store), policy, folder, _turn: turn })
     }
