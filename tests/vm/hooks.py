@@ -102,13 +102,14 @@ def answers(agent, told):
           and inner.get("hookEventName") == ("AfterTool" if agent == "gemini" else "PostToolUse")
           and f"/prod/{agent}: Not there. Go elsewhere. [rule no-prod]" in context and len(context.splitlines()) == 2, out)
     check(f"hooks: {agent}: nothing is told of nothing", told[f"{agent} quiet"] == [consent(agent)] * 2, told[f"{agent} quiet"])
-    blocked(f"{agent}: a call that is over is an error", told[f"{agent} again"])
+    check(f"hooks: {agent}: of a call that is not open nothing is told", told[f"{agent} again"] == consent(agent), told[f"{agent} again"])
     if agent != "codex":
         status, out, _ = told[f"{agent} computed"]
         inner = out["hookSpecificOutput"] if isinstance(out, dict) else {}
         new = inner.get("tool_input" if agent == "gemini" else "updatedInput", {})
         check(f"hooks: {agent}: compute rewrites the arguments", status == 0 and reason(agent, {"decision": "", **out})[0] == "allow"
               and new.get("file_path", "").endswith("/staging/x") and new.get("content") == "x", out)
+        check(f"hooks: {agent}: and it ends", told[f"{agent} computed over"] == consent(agent), told[f"{agent} computed over"])
     check(f"hooks: {agent}: a human's yes lets it go on", told[f"{agent} yes"] == consent(agent), told[f"{agent} yes"])
     check(f"hooks: {agent}: and the call is open then", told[f"{agent} after yes"] == consent(agent), told[f"{agent} after yes"])
     word, why = reason(agent, told[f"{agent} no"][1])
@@ -127,6 +128,10 @@ def others(told):
           and "/prod/failed: Not there." in out["hookSpecificOutput"]["additionalContext"], told["failed"])
     word, why = reason("claude", told["asked"][1])
     check("hooks: attended Claude asks its user", word == "ask" and "Ask first." in why, told["asked"])
+    check("hooks: and tells nothing if it runs", told["asked over"] == [0, "", ""], told["asked over"])
+    check("hooks: a prompt ends a turn", told["left open"] == told["turn"] == [0, "", ""], told["turn"])
+    status, out, err = told["prompt without a daemon"]
+    check("hooks: a prompt is never blocked", (status, out) == (0, "") and err.startswith("authz: "), told["prompt without a daemon"])
     check("hooks: nobody is asked where Claude asks nobody", reason("claude", told["bypassed"][1])[0] == "deny", told["bypassed"])
     check("hooks: the session's daemon is found without the variable",
           told["without variable"] == [0, "", ""] == told["without variable over"], told["without variable"])
@@ -142,6 +147,14 @@ def recorded(told, entries, top):
     ids = {entry["detail"]["call_id"]: entry for entry in calls if entry["kind"] == "decision"}
     check("hooks: each call is recorded, as the session's word", {"claude-1", "codex-2", "failed"} <= set(ids)
           and all(entry["layer"] == "hook" and entry["detail"]["source"] == "session" for entry in ids.values()), list(ids))
+    closed = {entry["detail"]["call"]: entry["detail"]["outcome"] for entry in entries if entry["kind"] == "call_closed"}
+    ended = {name: closed.get(entry["decision_id"]) for name, entry in ids.items()}
+    check("hooks: what a turn left open is lost, what failed failed, what was asked is taken back",
+          (ended["left"], ended["failed"], ended["asked"], ended["claude-2"]) == ("lost", "error", "cancelled", "ok"), ended)
+    # Denied calls are never open; a rewritten one of Gemini, which names none, is closed under its new arguments.
+    still = [entry for entry in calls if entry["kind"] == "decision" and entry["result"]["effect"] in ("allow", "compute")
+             and entry["decision_id"] not in closed]
+    check("hooks: nothing stays open", not still, [entry["detail"]["call_id"] for entry in still])
     for agent in ("claude", "codex"):
         hidden = [entry for entry in entries if entry.get("resource", {}).get("id") == f"{top}/prod/{agent}"]
         check(f"hooks: {agent}: the system call is in the call's span, exactly", hidden and hidden[0]["attribution"] == "exact"

@@ -63,6 +63,11 @@ def written(agent, path):
 
 def session():
     failed = claude("PostToolUseFailure", "Bash", "failed", error="exit 1", is_interrupt=False)
+    # One whose user says no: it is never run, and its end is never told.
+    left = claude("PreToolUse", "Bash", "left")
+    prompt = {name: left[name] for name in ("session_id", "transcript_path", "cwd")}
+    tell("left open", run("claude", left))
+    tell("turn", run("claude", {**prompt, "hook_event_name": "UserPromptSubmit", "prompt": "x"}))
     tell("failed", [run("claude", claude("PreToolUse", "Bash", "failed")), write("prod/failed"), run("claude", failed)])
     for agent, (event, before, after, shell, writer) in AGENTS.items():
         denied = event(before, writer, f"{agent}-1", tool_input=written(agent, "prod/../prod/x"))
@@ -96,6 +101,8 @@ def session():
     for number, bad in enumerate(["", "{", "[]", "null", "x" * 1000, json.dumps({**bash, "hook_event_name": "Stop"}),
                                   json.dumps({**bash, "tool_name": "mcp__x"}), "[" * 100_000, "\udcff".encode("utf-8", "ignore").decode()]):
         tell(f"bad {number}", run("claude", bad))
+    prompt = {"session_id": "s", "cwd": TOP, "hook_event_name": "UserPromptSubmit", "prompt": "x"}
+    tell("prompt without a daemon", run("claude", prompt, {"AUTHZ_SOCKET": "/nowhere/ask.sock"}))
     tell("end", True)
 
 

@@ -54,7 +54,11 @@ pub(super) fn before(verdict: &Verdict) -> Option<Value> {
 /// Puts the files that a patch names beside its text. A patch that names none cannot be judged.
 fn name_files(wire: &mut Wire) -> Result<(), EventError> {
     let refuse = |why| EventError::Tool { tool: "apply_patch".into(), why };
-    let arguments = wire.tool_input.as_object_mut().ok_or_else(|| refuse("its arguments are no object"))?;
+    let arguments = wire
+        .tool_input
+        .as_mut()
+        .and_then(Value::as_object_mut)
+        .ok_or_else(|| refuse("its arguments are no object"))?;
     let text = ["command", "input", "patch"].iter().find_map(|name| arguments.get(*name)?.as_str());
     let text = text.ok_or_else(|| refuse("its arguments hold no patch"))?;
     let mut files = Map::new();

@@ -9,17 +9,19 @@ use sha2::{Digest, Sha256};
 use super::{Agent, Event, EventError, Verdict, Wire, foreign};
 
 pub(super) fn read(wire: Wire) -> Result<Event, EventError> {
-    match wire.hook_event_name.as_str() {
-        "BeforeTool" => {
-            let (tool, id) = (tool(&wire)?, id(&wire));
-            Ok(Event::Before(wire.call(tool, id, false)))
-        }
-        "AfterTool" => {
-            let (id, end) = (id(&wire), wire.end());
-            Ok(Event::After { session: wire.session_id, id, end, event: "AfterTool" })
-        }
-        _ => Err(EventError::Unexpected(wire.hook_event_name)),
+    let before = match wire.hook_event_name.as_str() {
+        "BeforeTool" => true,
+        "AfterTool" => false,
+        _ => return Err(EventError::Unexpected(wire.hook_event_name)),
+    };
+    let (server, name) = tool(&wire)?;
+    let arguments = wire.tool_input.as_ref().unwrap_or(&Value::Null);
+    let id = id(&wire.session_id, (&server, &name), arguments);
+    if before {
+        return Ok(Event::Before(wire.call((server, name), id, false)));
     }
+    let end = wire.end();
+    Ok(Event::After { session: wire.session_id, id, end, event: "AfterTool" })
 }
 
 pub(super) fn before(verdict: &Verdict) -> Value {
@@ -52,9 +54,10 @@ fn tool(wire: &Wire) -> Result<(String, String), EventError> {
     }
 }
 
-fn id(wire: &Wire) -> String {
+/// The id of a call of `tool`, its server and name.
+pub(super) fn id(session: &str, tool: (&str, &str), arguments: &Value) -> String {
     let mut hash = Sha256::new();
-    for part in [wire.session_id.as_str(), &wire.tool_name, &wire.tool_input.to_string()] {
+    for part in [session, tool.0, tool.1, &arguments.to_string()] {
         hash.update(part.len().to_le_bytes());
         hash.update(part);
     }

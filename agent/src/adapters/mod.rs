@@ -25,6 +25,9 @@ pub const HOOK_TIMEOUT: Duration = Duration::from_secs(600);
 /// How long a hook takes at most, a human's answer included.
 pub const PATIENCE: Duration = Duration::from_secs(580);
 
+/// How long it waits where no tool is at stake.
+const TURN_TIMEOUT: Duration = Duration::from_secs(10);
+
 /// An agent that has hooks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum Agent {
@@ -41,6 +44,11 @@ pub enum Agent {
 pub enum Event {
     /// It is about to call a tool.
     Before(Call),
+    /// Its user says something: no tool of this session runs now, but for those of subagents.
+    Turn {
+        /// The agent's session.
+        session: String,
+    },
     /// A tool call is over.
     After {
         /// The agent's session.
@@ -124,8 +132,11 @@ struct Wire {
     hook_event_name: String,
     session_id: String,
     cwd: PathBuf,
+    #[serde(default)]
     tool_name: String,
-    tool_input: Value,
+    /// None where there is no tool, which is not `null`.
+    #[serde(default, deserialize_with = "present")]
+    tool_input: Option<Value>,
     #[serde(default)]
     tool_use_id: Option<String>,
     #[serde(default)]
@@ -159,7 +170,10 @@ impl Agent {
     }
 
     /// What its settings have under `hooks`, by event, so that it runs `command` before and after each call.
-    fn hooks(self, command: &str) -> Vec<(&'static str, Value)> {
+    fn hooks(self, line: &str) -> Vec<(&'static str, Value)> {
+        // A program that is gone, or was killed, must not let the tool run; a prompt it may let through.
+        let command = format!("{line} || exit 2");
+        let turn = |timeout: u64| serde_json::json!({ "hooks": [{ "type": "command", "command": line, "timeout": timeout }] });
         let seconds = HOOK_TIMEOUT.as_secs();
         let group = |more: Value| {
             let mut hook = serde_json::json!({ "type": "command", "command": command, "timeout": seconds });
@@ -175,11 +189,20 @@ impl Agent {
                 ("PreToolUse", group(serde_json::json!({ "onFailure": "block" }))),
                 ("PostToolUse", plain()),
                 ("PostToolUseFailure", plain()),
+                ("UserPromptSubmit", turn(TURN_TIMEOUT.as_secs())),
             ],
-            Self::Codex => vec![("PreToolUse", plain()), ("PostToolUse", plain())],
+            Self::Codex => vec![
+                ("PreToolUse", plain()),
+                ("PostToolUse", plain()),
+                ("UserPromptSubmit", turn(TURN_TIMEOUT.as_secs())),
+            ],
             Self::Gemini => {
                 let milliseconds = || serde_json::json!({ "name": "authz", "timeout": seconds * 1000 });
-                vec![("BeforeTool", group(milliseconds())), ("AfterTool", group(milliseconds()))]
+                vec![
+                    ("BeforeTool", group(milliseconds())),
+                    ("AfterTool", group(milliseconds())),
+                    ("BeforeAgent", turn(TURN_TIMEOUT.as_secs() * 1000)),
+                ]
             }
         }
     }
@@ -191,11 +214,26 @@ impl Agent {
         if !wire.cwd.is_absolute() {
             return Err(EventError::Malformed("cwd is not absolute".into()));
         }
+        let turn = match self {
+            Self::Claude | Self::Codex => "UserPromptSubmit",
+            Self::Gemini => "BeforeAgent",
+        };
+        if wire.hook_event_name == turn {
+            return Ok(Event::Turn { session: wire.session_id });
+        }
+        if wire.tool_input.is_none() {
+            return Err(EventError::Malformed("tool_input is missing".into()));
+        }
         match self {
             Self::Claude => claude::read(wire, variable("CLAUDE_CODE_ENTRYPOINT").as_deref()),
             Self::Codex => codex::read(wire),
             Self::Gemini => gemini::read(wire),
         }
+    }
+
+    /// What the event after a call names it by, if that depends on the arguments, which were rewritten.
+    pub fn renamed(self, session: &str, tool: (&str, &str), arguments: &Value) -> Option<String> {
+        (self == Self::Gemini).then(|| gemini::id(session, tool, arguments))
     }
 
     /// What the agent is told before a call; none: nothing is printed.
@@ -230,7 +268,7 @@ impl Wire {
             name,
             session: self.session_id,
             id,
-            arguments: self.tool_input,
+            arguments: self.tool_input.unwrap_or_default(),
             cwd: self.cwd,
             claimed,
             asks,
@@ -264,6 +302,10 @@ impl Wire {
         foreign(agent, server).map_err(refuse)?;
         Ok((server.to_owned(), tool.to_owned()))
     }
+}
+
+fn present<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<Value>, D::Error> {
+    Value::deserialize(deserializer).map(Some)
 }
 
 /// No server may pass for the agent itself, whose tools policies know.

@@ -27,14 +27,14 @@ pub enum SettingsError {
 /// Nested deeper is no settings file.
 const DEPTH_MAX: usize = 100;
 
-/// The command of the hook: the program by its absolute path, and a block if it cannot even start or is killed.
+/// The command of the hook, the program by its absolute path.
 pub fn command(program: &str, agent: Agent, policy: &[String]) -> Result<String, SettingsError> {
     let policy = policy.iter().flat_map(|source| ["--policy", source]);
     let words = [program, "hook", agent.as_str()].into_iter().chain(policy);
     let quoted = |word: &str| shlex::try_quote(word).map(Into::into);
     let line: Result<Vec<String>, _> = words.clone().map(quoted).collect();
     let line = line.map_err(|_| SettingsError::Quote(words.collect::<Vec<_>>().join(" ")))?;
-    Ok(format!("{} || exit 2", line.join(" ")))
+    Ok(line.join(" "))
 }
 
 /// The settings with authz's hook as it is wanted, or without if nothing is. The same text if that is how it is;

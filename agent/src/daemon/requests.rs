@@ -77,6 +77,8 @@ impl Daemon {
             | Request::AwaitCall { .. }
             | Request::WithdrawCall { .. }
             | Request::CloseCall { .. }
+            | Request::NameCall { .. }
+            | Request::EndTurn { .. }
             | Request::Denials { .. } => self.asked_by_gate(peer, request),
         }
     }

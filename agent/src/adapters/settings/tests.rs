@@ -14,10 +14,9 @@ fn value(text: &str) -> Value {
 }
 
 #[test]
-fn the_command_blocks_if_it_cannot_run() {
+fn the_command_is_quoted() {
     let policy = ["preset:coding-agent".to_owned(), "/home/a b/it's.rego".to_owned()];
     let line = command("/opt/my tools/authz", Agent::Codex, &policy).unwrap();
-    assert!(line.ends_with(" || exit 2"));
     let words = shlex::split(&line).unwrap();
     assert_eq!(words[..3], ["/opt/my tools/authz", "hook", "codex"]);
     assert_eq!(words[3..7], ["--policy", "preset:coding-agent", "--policy", "/home/a b/it's.rego"]);
@@ -33,19 +32,26 @@ fn a_new_file_has_the_hooks_of_each_agent() {
         hook.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
         json!([{"matcher": "*", "hooks": [hook]}])
     };
+    let turn =
+        json!([{"hooks": [{"type": "command", "command": "/usr/bin/authz hook claude", "timeout": 10}]}]);
     let expected = json!({"hooks": {
         "PreToolUse": hook(json!({"onFailure": "block"})),
         "PostToolUse": hook(json!({})),
         "PostToolUseFailure": hook(json!({})),
+        "UserPromptSubmit": turn,
     }});
     assert_eq!(value(&text), expected);
     assert!(text.ends_with("}\n"));
     let codex = value(&edit("", Agent::Codex, Some(&line(Agent::Codex))).unwrap());
-    assert_eq!(codex["hooks"].as_object().unwrap().keys().collect::<Vec<_>>(), ["PostToolUse", "PreToolUse"]);
+    assert_eq!(
+        codex["hooks"].as_object().unwrap().keys().collect::<Vec<_>>(),
+        ["PostToolUse", "PreToolUse", "UserPromptSubmit"]
+    );
     assert_eq!(codex["hooks"]["PreToolUse"][0]["hooks"][0]["timeout"], 600);
     let gemini = value(&edit(" \n", Agent::Gemini, Some(&line(Agent::Gemini))).unwrap());
     assert_eq!(gemini["hooks"]["BeforeTool"][0]["hooks"][0]["timeout"], 600_000);
-    assert_eq!(gemini["hooks"]["AfterTool"][0]["hooks"][0]["command"], line(Agent::Gemini));
+    let after = &gemini["hooks"]["AfterTool"][0]["hooks"][0]["command"];
+    assert_eq!(after.as_str().unwrap(), format!("{} || exit 2", line(Agent::Gemini)));
 }
 
 #[test]
@@ -74,7 +80,7 @@ fn another_policy_replaces_the_hook() {
     let second = edit(&first, Agent::Gemini, Some(&other)).unwrap();
     let groups = &value(&second)["hooks"]["BeforeTool"];
     assert_eq!(groups.as_array().unwrap().len(), 1);
-    assert_eq!(groups[0]["hooks"][0]["command"], other);
+    assert_eq!(groups[0]["hooks"][0]["command"].as_str().unwrap(), format!("{other} || exit 2"));
 }
 
 #[test]

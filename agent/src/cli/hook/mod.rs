@@ -16,7 +16,7 @@ use std::time::Instant;
 
 use anyhow::{Context as _, bail};
 use clap::Args;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::STATE_HELP;
 use super::show::{escape, escape_json};
@@ -73,6 +73,27 @@ impl Hook {
         ExitCode::from(BLOCK)
     }
 
+    fn before(&self, call: Call, door: &mut Door) -> anyhow::Result<Verdict> {
+        let (asks, session) = (call.asks, call.session.clone());
+        let tool = (call.server.clone(), call.name.clone());
+        let view = door.open(&session, tool_call(self.agent, call))?;
+        let id = view.call;
+        let verdict = verdict(view, asks, door)?;
+        if let Verdict::Compute(arguments) = &verdict
+            && let Some(name) = self.agent.renamed(&session, (&tool.0, &tool.1), arguments)
+        {
+            door.name(id, name)?;
+        }
+        Ok(verdict)
+    }
+
+    fn end_turn(&self, session: &str, started: Instant) -> anyhow::Result<()> {
+        match Door::inside(started)? {
+            Some(mut door) => door.end_turn(claims(self.agent, session)),
+            None => Ok(()),
+        }
+    }
+
     fn answer(&self) -> anyhow::Result<()> {
         let started = Instant::now();
         let mut event = Vec::new();
@@ -81,13 +102,15 @@ impl Hook {
             bail!("the event is longer than {EVENT_MAX} bytes");
         }
         let event = self.agent.read(&event, |name| std::env::var(name).ok())?;
+        if let Event::Turn { session } = &event {
+            // No tool is at stake: whatever is wrong, the next one will tell.
+            self.end_turn(session, started).unwrap_or_else(|error| tell(&format!("{error:#}")));
+            return Ok(());
+        }
         let mut door = Door::find(self, started)?;
         let answer = match event {
-            Event::Before(call) => {
-                let (asks, session) = (call.asks, call.session.clone());
-                let view = door.open(&session, tool_call(self.agent, call))?;
-                self.agent.before(&verdict(view, asks, &mut door)?)
-            }
+            Event::Turn { .. } => None,
+            Event::Before(call) => self.agent.before(&self.before(call, &mut door)?),
             Event::After { session, id, end, event } => {
                 let denials = door.close(&session, &id, outcome(end))?;
                 self.agent.after(event, words::denials(&denials).as_deref())
@@ -97,6 +120,12 @@ impl Hook {
     }
 }
 
+/// What a call claims of whom it belongs to.
+fn claims(agent: Agent, session: &str) -> Map<String, Value> {
+    let claims = [("agent", agent.as_str()), ("session_id", session)];
+    claims.into_iter().map(|(name, value)| (name.to_owned(), value.into())).collect()
+}
+
 /// What the agent is told of a decision; waits for a human where the agent cannot ask one.
 fn verdict(view: CallView, asks: bool, door: &mut Door) -> anyhow::Result<Verdict> {
     Ok(match (view.effect, view.arguments) {
@@ -104,7 +133,12 @@ fn verdict(view: CallView, asks: bool, door: &mut Door) -> anyhow::Result<Verdic
         (Effect::Allow | Effect::Compute, Some(arguments)) => Verdict::Compute(arguments),
         (Effect::Compute, None) => bail!("the decision is compute, and has no arguments"),
         (Effect::Deny, _) => Verdict::Deny(words::refusal(&view.rules, view.call)),
-        (Effect::Escalate, _) if asks => Verdict::Ask(words::question(&view.rules, view.call)),
+        (Effect::Escalate, _) if asks => {
+            // The agent's own dialog is no proof of a human, so the call is not opened by it: what needs the call
+            // to be open is denied underneath.
+            door.withdraw(view.call)?;
+            Verdict::Ask(words::question(&view.rules, view.call))
+        }
         (Effect::Escalate, _) => match door.wait(view.call)? {
             Some(answered) if answered.effect != Effect::Escalate => verdict(answered, false, door)?,
             _ => Verdict::Deny(words::unanswered(&view.rules, view.call)),
@@ -114,8 +148,7 @@ fn verdict(view: CallView, asks: bool, door: &mut Door) -> anyhow::Result<Verdic
 
 fn tool_call(agent: Agent, call: Call) -> ToolCall {
     let Call { server, name, session, id, arguments, cwd, mut claimed, .. } = call;
-    claimed.insert("session_id".into(), session.into());
-    claimed.insert("agent".into(), agent.as_str().into());
+    claimed.extend(claims(agent, &session));
     for name in TRACE_VARIABLES {
         if let Ok(value) = std::env::var(name) {
             claimed.insert((*name).to_owned(), value.into());
