@@ -1,5 +1,5 @@
-//! authz binds execution to policy: what an AI agent does is decided before it takes effect, at the system call,
-//! by a policy written in Rego, and every decision leaves a record.
+//! authz binds execution to policy: what an AI agent does is decided before it takes effect, at the
+//! tool call and again at the system call, by one policy written in Rego, and every decision leaves a record.
 //!
 //! # Principles
 //!
@@ -20,12 +20,17 @@
 //!
 //! ```text
 //! install : policy bundle -> engine -> enforcement point            (before the agent starts)
-//! event   : hook -> Event -> session -> Input -> Decision -> ledger -> verdict
+//! event   : hook | tool call -> Event -> session -> Input -> Decision -> ledger -> verdict
 //! answer  : human -> control -> the same flow
+//! replay  : ledger -> Input -> the same engine, or another -> difference
 //! ```
 //!
 //! Most verdicts are found in the kernel's own table and only counted here. A miss is held in the kernel with a
 //! ticket, runs through the flow, and its verdict is remembered as far as the policy's own tests allow.
+//!
+//! A tool call is decided together with the operations that `data.authz.tools` says it implies. While it is open,
+//! enforcement points carry the number of the set of open calls, and a program keeps the set under which it was
+//! started; from these two numbers follows to which call a system call belongs ([`session::calls`]).
 //!
 //! # Modules
 //!
@@ -42,11 +47,12 @@
 //! | [`policy`] | input, engine, decision, bundle and its digest, and what the kernel may remember of a decision |
 //! | [`hold`] | operations that wait for a human, and their deadlines |
 //! | [`ledger`] | the record |
-//! | [`session`] | a process tree under one policy: identity, mode, what was approved |
+//! | [`session`] | a process tree under one policy: identity, mode, what was approved, its tool calls |
 //! | [`pipeline`] | the loop from event to verdict; it names no back end |
 //! | [`enforce`] | what makes verdicts bind: the probe of the kernel, LSM programs, tasks parked while they wait |
 //! | [`replay`] | what was decided, decided again by the same policy or another |
 //! | [`control`] | the protocol between the daemon and those who ask it |
+//! | [`authzen`] | the decision API: questions of other gates |
 //! | [`adapters`] | agents' own hooks: their events as tool calls, decisions as their answers |
 //! | [`daemon`] | the process that owns all of it |
 //! | [`mcp`] | the gate between an agent and an MCP server |
@@ -67,6 +73,7 @@ pub mod pipeline;
 pub mod enforce;
 pub mod replay;
 pub mod control;
+pub mod authzen;
 pub mod adapters;
 pub mod daemon;
 pub mod mcp;

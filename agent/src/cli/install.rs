@@ -92,7 +92,7 @@ impl Install {
         let program = std::env::current_exe().context("cannot tell where authz is")?;
         let text = |path: &Path| path.to_str().map(str::to_owned);
         let program = text(&program).with_context(|| format!("{} is not UTF-8", program.display()))?;
-        let policy = super::exec::absolute(&self.policy)?;
+        let policy = super::absolute(&self.policy)?;
         if !policy.is_empty() {
             // One that cannot be loaded would block every tool.
             let sources: Vec<PolicySource> =
