@@ -53,6 +53,7 @@
 //! | [`replay`] | what was decided, decided again by the same policy or another |
 //! | [`control`] | the protocol between the daemon and those who ask it |
 //! | [`authzen`] | the decision API: questions of other gates |
+//! | [`adapters`] | agents' own hooks: their events as tool calls, decisions as their answers |
 //! | [`daemon`] | the process that owns all of it |
 //! | [`mcp`] | the gate between an agent and an MCP server |
 //! | [`cli`] | the command line |
@@ -73,6 +74,7 @@ pub mod enforce;
 pub mod replay;
 pub mod control;
 pub mod authzen;
+pub mod adapters;
 pub mod daemon;
 pub mod mcp;
 pub mod cli;

@@ -16,7 +16,7 @@ const ORDER: &[&[&str]] = &[
     &["pipeline"],
     &["enforce", "replay"],
     &["control"],
-    &["authzen"],
+    &["authzen", "adapters"],
     &["daemon"],
     &["mcp"],
     &["cli"],

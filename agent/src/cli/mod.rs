@@ -4,6 +4,8 @@ mod answer;
 mod daemon;
 mod doctor;
 mod exec;
+mod hook;
+mod install;
 mod ledger;
 mod mcp;
 mod policy;
@@ -94,6 +96,10 @@ enum Command {
     Replay(replay::Replay),
     /// Decide for other gates, by a policy alone
     Daemon(daemon::DaemonCommand),
+    /// Decide about a tool call that an agent announces: the command of its own hooks
+    Hook(hook::Hook),
+    /// Put `authz hook` into an agent's settings, or take it out
+    Install(install::Install),
     /// Print completions for a shell
     Completions {
         /// Which
@@ -124,6 +130,8 @@ pub fn run() -> ExitCode {
             state_or_default(state).and_then(|state| ledger::run(&command, &state))
         }
         Command::Replay(replay) => replay.run(),
+        Command::Hook(hook) => Ok(hook.run()),
+        Command::Install(install) => install.run(),
         Command::Daemon(command) => command.run(),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "authz", &mut std::io::stdout());

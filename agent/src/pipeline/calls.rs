@@ -260,6 +260,21 @@ impl Pipeline {
         Ok(denials)
     }
 
+    /// An agent's turn is over: none of its tools runs any more. What is still open of it was never run, or ended
+    /// without a word.
+    pub fn end_turn(
+        &mut self,
+        index: u32,
+        source: Source,
+        claimed: &Map<String, Value>,
+    ) -> Result<(), String> {
+        let session = self.sessions.get_mut(index).ok_or("the session is over")?;
+        for id in session.calls.of_turn(source, claimed) {
+            self.close_call(index, &id.to_string(), Outcome::Lost)?;
+        }
+        Ok(())
+    }
+
     fn close_entry(&mut self, index: u32, id: Uuid, outcome: Outcome) -> Result<(), String> {
         let session = self.sessions.get_mut(index).ok_or("the session is over")?;
         let mut entry = Entry::new(Kind::CallClosed);

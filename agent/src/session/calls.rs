@@ -93,6 +93,8 @@ pub struct Call {
     pub parent: Option<Hex<8>>,
     /// Who opened it.
     pub source: Source,
+    /// Identities that the caller claims.
+    pub claimed: Map<String, Value>,
 }
 
 impl Call {
@@ -114,6 +116,7 @@ impl Call {
             trace: parent.map_or(trace, |(trace, _)| trace),
             parent: parent.map(|(_, span)| span),
             source,
+            claimed: asked.claimed.clone(),
         }
     }
 
@@ -266,6 +269,21 @@ impl Calls {
         self.open.iter().rev().find(|id| self.known.get(id).is_some_and(named)).copied()
     }
 
+    /// The caller names a call so from now on; whether there is one of that source.
+    pub fn name(&mut self, id: Uuid, source: Source, name: String) -> bool {
+        let call = self.known.get_mut(&id).filter(|call| call.source == source);
+        call.map(|call| call.tool.call_id = Some(name)).is_some()
+    }
+
+    /// Open calls of that source that claim all of this, and no subagent, which may outlive a turn.
+    pub fn of_turn(&self, source: Source, claimed: &Map<String, Value>) -> Vec<Uuid> {
+        let of_turn = |call: &Call| {
+            let claims = claimed.iter().all(|(name, value)| call.claimed.get(name) == Some(value));
+            call.source == source && claims && !call.claimed.contains_key("agent_id")
+        };
+        self.open.iter().filter(|id| self.known.get(id).is_some_and(of_turn)).copied().collect()
+    }
+
     /// Calls that are open.
     pub fn open_calls(&self) -> &[Uuid] {
         &self.open
@@ -403,6 +421,30 @@ mod tests {
         }
         assert_eq!(calls.make_room(), Some(first));
         assert_eq!((calls.make_room(), calls.open_calls().len()), (None, OPEN_MAX - 1));
+    }
+
+    #[test]
+    fn what_a_turn_left_open_is_found_by_its_claims() {
+        let mut calls = Calls::default();
+        let mut open = |source, claimed: serde_json::Value| {
+            let asked = serde_json::json!({"layer": "hook", "name": "x", "claimed": claimed});
+            let call = Call::new(&serde_json::from_value(asked).unwrap(), source, Hex([1; 16]));
+            let id = call.id;
+            calls.add(call);
+            calls.open(id);
+            id
+        };
+        let one = open(Source::Session, serde_json::json!({"agent": "a", "session_id": "1", "turn_id": "t"}));
+        open(Source::Session, serde_json::json!({"agent": "a", "session_id": "1", "agent_id": "sub"}));
+        open(Source::Session, serde_json::json!({"agent": "a", "session_id": "2"}));
+        open(Source::Gate, serde_json::json!({"agent": "a", "session_id": "1"}));
+        open(Source::Session, serde_json::json!({}));
+        let claimed = serde_json::json!({"agent": "a", "session_id": "1"});
+        assert_eq!(calls.of_turn(Source::Session, claimed.as_object().unwrap()), [one]);
+        assert!(
+            !calls.name(one, Source::Gate, "new".into()) && calls.name(one, Source::Session, "new".into())
+        );
+        assert_eq!(calls.find("new"), Some(one));
     }
 
     #[test]

@@ -45,6 +45,8 @@ pub struct Session {
     pub first_pid: i32,
     /// What happened so far.
     pub stats: Stats,
+    /// Uses can be counted; not where the session outlives the process that decides.
+    pub counts: bool,
     approvals: Vec<Approval>,
     uses: HashMap<String, Uses>,
 }
@@ -155,6 +157,7 @@ impl Session {
             denials: VecDeque::new(),
             first_pid,
             stats: Stats::default(),
+            counts: true,
             approvals: Vec::new(),
             uses: HashMap::new(),
         }
@@ -231,6 +234,9 @@ impl Session {
     pub fn count_use(&mut self, decision: &Decision, limits: &Limits) -> Result<(), String> {
         if limits.max_uses.is_none() && limits.rate.is_empty() {
             return Ok(());
+        }
+        if !self.counts {
+            return Err("max_uses and rate need a session of authz exec".into());
         }
         let now = Instant::now();
         let rules: Vec<_> = decision.rules.iter().map(|rule| rule.id.as_str()).collect();
