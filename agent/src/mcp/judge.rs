@@ -2,7 +2,9 @@
 
 use uuid::Uuid;
 
-pub use super::call::{CallView, DenialView, Outcome, Rule, ToolCall};
+pub use crate::pipeline::calls::CallView;
+pub use crate::policy::RuleRef as Rule;
+pub use crate::session::calls::{DenialView, Outcome, ToolCall};
 
 /// The daemon, as the gate sees it. An error is a text of one line; the gate then fails closed, or open in
 /// observe mode.
