@@ -5,6 +5,7 @@ mod daemon;
 mod doctor;
 mod exec;
 mod ledger;
+mod listen;
 mod mcp;
 mod policy;
 mod replay;
