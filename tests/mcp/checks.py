@@ -134,9 +134,9 @@ def layers(place):
         check(f"{kind}: the call's own trace context goes on", f'"traceparent": "00-{TRACE}' in place.reached()
               or f'"traceparent":"00-{TRACE}' in place.reached(), place.reached()[-500:])
         denials = [entry for entry in place.ledger() if entry.get("trace_id") == TRACE and entry["kind"] == "decision"
-                   and entry.get("decision", {}).get("effect") == "deny"]
+                   and entry.get("result", {}).get("effect") == "deny"]
         layers_of = {(entry["layer"], entry["action"]) for entry in denials}
-        rules = {rule["id"] for entry in denials for rule in entry["decision"]["rules"]}
+        rules = {rule["id"] for entry in denials for rule in entry["result"]["rules"]}
         check(f"{kind}: both denials are in one ledger under one trace by one rule",
               ("mcp", "file.write") in layers_of and any(layer in ("kernel", "seccomp") for layer, _ in layers_of)
               and rules == {"prod"}, (layers_of, rules))
