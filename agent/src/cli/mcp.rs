@@ -1,6 +1,7 @@
 //! `authz mcp`: a server for agents' tools under policy, with the gate in front of it.
 
 use std::ffi::OsString;
+use std::net::SocketAddr;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitCode, Stdio};
@@ -24,12 +25,14 @@ use crate::sys::peer::{pidfd_open, pidfd_signal};
 /// Run an MCP server under policy, and judge what it is asked.
 #[derive(Debug, Args)]
 #[command(
+    mut_arg("command", |command| command.required(false).required_unless_present("listen")),
     after_help = "Speaks the protocol on standard input and output; put it where the client's configuration has the server's
-command. Inside a session of `authz exec` the calls are judged there, and the server belongs to that session.
+command. With --listen it is Streamable HTTP to a server elsewhere, whose system calls nobody here sees. Inside a session of `authz exec` the calls are judged there, and the server belongs to that session.
 
 Examples:
   authz mcp --server filesystem -- npx -y @modelcontextprotocol/server-filesystem ~/project
-  authz mcp --server git --policy preset:coding-agent --policy ./mine.rego --serialize -- uvx mcp-server-git"
+  authz mcp --server git --policy preset:coding-agent --policy ./mine.rego --serialize -- uvx mcp-server-git
+  authz mcp --server search --listen 127.0.0.1:8808 --upstream https://mcp.example.com/mcp"
 )]
 pub struct Mcp {
     /// The server's name: its tools are NAME/tool to the policy
@@ -41,6 +44,12 @@ pub struct Mcp {
     /// Ask about held calls by `authz approve` only, not at the client too
     #[arg(long)]
     no_elicit: bool,
+    /// Serve Streamable HTTP on this loopback address, instead of a command on standard input and output
+    #[arg(long, value_name = "ADDRESS:PORT", requires = "upstream", conflicts_with = "command")]
+    listen: Option<SocketAddr>,
+    /// The server behind it
+    #[arg(long, value_name = "URL", requires = "listen")]
+    upstream: Option<String>,
     #[command(flatten)]
     exec: Exec,
 }
@@ -65,6 +74,9 @@ impl Mcp {
             cwd: std::env::current_dir().ok(),
             session: None,
         };
+        if let Some((address, url)) = self.listen.zip(self.upstream) {
+            return super::listen::run(self.exec.policy_alone()?, options, address, &url);
+        }
         if let Some(socket) = session_socket() {
             return inside(&socket, self.exec.command(), options);
         }

@@ -7,6 +7,7 @@ mod exec;
 mod hook;
 mod install;
 mod ledger;
+mod listen;
 mod mcp;
 mod policy;
 mod replay;

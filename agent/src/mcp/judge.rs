@@ -24,3 +24,25 @@ pub trait Judge {
     /// A call is over; the system calls denied under it.
     fn close(&mut self, call: Uuid, outcome: Outcome) -> Vec<DenialView>;
 }
+
+impl<J: Judge + ?Sized> Judge for Box<J> {
+    fn open(&mut self, call: ToolCall) -> Result<CallView, String> {
+        (**self).open(call)
+    }
+
+    fn wait(&mut self, call: Uuid) {
+        (**self).wait(call);
+    }
+
+    fn withdraw(&mut self, call: Uuid) {
+        (**self).withdraw(call);
+    }
+
+    fn elicited(&mut self, call: Uuid, action: &str) {
+        (**self).elicited(call, action);
+    }
+
+    fn close(&mut self, call: Uuid, outcome: Outcome) -> Vec<DenialView> {
+        (**self).close(call, outcome)
+    }
+}

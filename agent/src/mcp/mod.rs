@@ -39,6 +39,7 @@
 
 pub mod daemon;
 pub mod gate;
+pub mod http;
 pub mod judge;
 pub mod lines;
 pub mod methods;

@@ -139,6 +139,21 @@ impl Exec {
         &self.command
     }
 
+    /// A daemon that decides by the same policy, and holds no process; it begins with the session and ends by a
+    /// signal.
+    pub fn policy_alone(&self) -> anyhow::Result<crate::daemon::Options> {
+        let session =
+            StartSession { require: Level::None, ..self.request_for(nix::unistd::Uid::effective())? };
+        Ok(crate::daemon::Options {
+            state: self.state()?,
+            instance: Uuid::now_v7().simple().to_string(),
+            embedded: false,
+            backend: Backend::None,
+            session: Some(session),
+            http: self.http.resolve()?,
+        })
+    }
+
     /// Runs it, and something beside it.
     pub fn run_beside(self, beside: &mut dyn Beside) -> anyhow::Result<ExitCode> {
         // From here on terminal signals are the agent's; others are passed on by `wait`.
@@ -243,6 +258,10 @@ impl Exec {
 
     /// What the session is started with, but for what only the child knows.
     fn request(&self, identity: &Identity) -> anyhow::Result<StartSession> {
+        self.request_for(identity.uid)
+    }
+
+    fn request_for(&self, owner: nix::unistd::Uid) -> anyhow::Result<StartSession> {
         let name = self.name.clone().unwrap_or_else(|| {
             let program = Path::new(&self.command[0]).file_name().unwrap_or_default();
             program.to_string_lossy().into_owned()
@@ -253,7 +272,7 @@ impl Exec {
             policy: absolute(&self.policy)?,
             workspace: self.workspace()?,
             hold_timeout_ms: self.hold_timeout.as_millis() as u64,
-            owner: identity.uid.as_raw(),
+            owner: owner.as_raw(),
             pid: 0,
             audit_each: self.audit_each,
             require: self.require,
