@@ -7,16 +7,17 @@ use std::path::{Path, PathBuf};
 
 /// Modules in flow order. A module may use those of earlier rows, never a later one or its own row's others.
 const ORDER: &[&[&str]] = &[
-    &["abi", "sys", "clock", "paths"],
+    &["abi", "sys", "text", "clock", "paths"],
     &["event"],
     &["policy"],
     &["hold"],
     &["ledger"],
     &["session"],
     &["pipeline"],
-    &["enforce"],
+    &["enforce", "replay"],
     &["control"],
     &["daemon"],
+    &["mcp"],
     &["cli"],
 ];
 

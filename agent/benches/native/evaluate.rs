@@ -10,7 +10,7 @@ use super::Row;
 
 const ROUNDS: usize = 400;
 
-fn input(action: Action, id: &str) -> Input {
+pub(super) fn input(action: Action, id: &str) -> Input {
     let properties = match action {
         Action::NetConnect => address_properties(id),
         _ => Map::from_iter([("exists".into(), json!(true)), ("nlink".into(), json!(1))]),
@@ -43,7 +43,7 @@ pub(super) fn rows() -> Vec<Row> {
     ["observe-all", "prod-readonly", "coding-agent"]
         .map(|preset| {
             let generated =
-                Generated { protected: vec!["/var/lib/authz".into()], workspace: vec!["/home/dev/project".into()] };
+                Generated { protected: vec!["/var/lib/authz".into()], workspace: vec!["/home/dev/project".into()], ..Generated::default() };
             let bundle = Bundle::load(&[PolicySource::Preset(preset.into())], &generated).unwrap();
             let mut engine = Engine::load(&bundle).unwrap();
             let mut samples = Vec::new();

@@ -6,6 +6,7 @@
 mod evaluate;
 mod ledger;
 mod lookup;
+mod replay;
 
 use serde::Serialize;
 
@@ -63,6 +64,7 @@ fn main() {
     if !only_lookup {
         rows.extend(evaluate::rows());
         rows.extend(ledger::rows());
+        rows.extend(replay::rows());
     }
     match lookup::rows() {
         Ok(more) => rows.extend(more),

@@ -5,6 +5,7 @@ mod doctor;
 mod exec;
 mod ledger;
 mod policy;
+mod replay;
 mod show;
 
 use std::path::PathBuf;
@@ -81,6 +82,7 @@ enum Command {
         #[command(subcommand)]
         command: ledger::LedgerCommand,
     },
+    Replay(replay::Replay),
     /// The service that decides
     #[command(hide = true)]
     Daemon(DaemonCommand),
@@ -124,6 +126,7 @@ pub fn run() -> ExitCode {
         Command::Ledger { state, command } => {
             state_or_default(state).and_then(|state| ledger::run(&command, &state))
         }
+        Command::Replay(replay) => replay.run(),
         Command::Daemon(command) => command.run(),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "authz", &mut std::io::stdout());

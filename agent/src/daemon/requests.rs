@@ -1,17 +1,16 @@
 //! What peers may ask of the daemon, and what it does about it.
 
-use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use uuid::Uuid;
 
 use super::{Daemon, TURN};
-use crate::control::{Request, Response, SessionView, StartSession, Started};
+use crate::control::{Door, Request, Response, SessionView, StartSession, Started};
 use crate::enforce::Admission;
 use crate::enforce::level::Backend;
 use crate::ledger::entry::Kind;
-use crate::policy::{Bundle, Engine};
+use crate::policy::{Engine, kept};
 use crate::session::{Approved, Session};
 use crate::sys::peer::Peer;
 
@@ -20,7 +19,10 @@ const SESSIONS_MAX: u32 = crate::abi::raw::AUTHZ_SESSIONS_MAX;
 
 impl Daemon {
     /// What a peer asks. None that is in a session; root, or a session's owner for what is its own.
-    pub(super) fn asked(&mut self, peer: &Peer, request: Request) -> anyhow::Result<Response> {
+    pub(super) fn asked(&mut self, peer: &Peer, door: Door, request: Request) -> anyhow::Result<Response> {
+        if door == Door::Ask {
+            return self.asked_inside(peer, request);
+        }
         if self.point.encloses(peer).context("cannot tell who asks")? {
             bail!("a process inside a session may not control authz");
         }
@@ -71,30 +73,27 @@ impl Daemon {
                 }
                 self.publish(index)
             }
-            Request::SetCall { session, call } => {
-                require_root(peer)?;
-                let index = self.find(peer, session)?;
-                if let Some(session) = self.pipeline.sessions.get_mut(index) {
-                    session.set_call(call);
-                }
-                self.publish(index)
-            }
+            Request::OpenCall(_)
+            | Request::AwaitCall { .. }
+            | Request::WithdrawCall { .. }
+            | Request::CloseCall { .. }
+            | Request::Denials { .. } => self.asked_by_gate(peer, request),
         }
     }
 
-    fn owned(&self, peer: &Peer) -> impl Iterator<Item = Uuid> {
+    pub(super) fn owned(&self, peer: &Peer) -> impl Iterator<Item = Uuid> {
         let all: Vec<_> =
             self.pipeline.sessions.iter().filter(|session| may(peer, session)).map(|s| s.id).collect();
         all.into_iter()
     }
 
-    fn find(&self, peer: &Peer, id: Uuid) -> anyhow::Result<u32> {
+    pub(super) fn find(&self, peer: &Peer, id: Uuid) -> anyhow::Result<u32> {
         let found = self.pipeline.sessions.iter().find(|session| session.id == id && may(peer, session));
         found.map(|session| session.index).with_context(|| format!("no session {id} of yours is live"))
     }
 
     /// Tells the programs what the session has become.
-    fn publish(&mut self, index: u32) -> anyhow::Result<Response> {
+    pub(super) fn publish(&mut self, index: u32) -> anyhow::Result<Response> {
         let session = self.pipeline.sessions.get_mut(index).context("the session is over")?;
         self.point.publish(session)?;
         Ok(Response::Done)
@@ -112,7 +111,8 @@ impl Daemon {
         // The first evaluation compiles what later ones share: not while a thread waits.
         engine.decide_value(&serde_json::json!({}));
         let policy = engine.digest().to_owned();
-        store_bundle(&self.options.state, &policy, &bundle)?;
+        // Before the first decision by it: each can be made again.
+        kept::keep(&self.options.state.join("bundles"), &bundle)?;
         let index = self.pipeline.sessions.free_index(SESSIONS_MAX).context("no more sessions fit")?;
         let session = Session::new(
             index,
@@ -195,18 +195,4 @@ fn require_root(peer: &Peer) -> anyhow::Result<()> {
 
 fn may(peer: &Peer, session: &Session) -> bool {
     peer.uid == 0 || peer.uid == session.owner
-}
-
-/// Keeps the bundle under its digest, so that its decisions can be made again.
-fn store_bundle(state: &Path, digest: &str, bundle: &Bundle) -> anyhow::Result<()> {
-    let folder = state.join("bundles");
-    std::fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
-    let path = folder.join(format!("{digest}.json"));
-    if path.exists() {
-        return Ok(());
-    }
-    let temporary = folder.join(format!("{digest}.{}.tmp", std::process::id()));
-    std::fs::write(&temporary, serde_json::to_vec(&bundle.files())?)
-        .and_then(|()| std::fs::rename(&temporary, &path))
-        .with_context(|| format!("cannot write {}", path.display()))
 }

@@ -2,7 +2,7 @@
 //!
 //! A line is an OPA decision log event with more in it, so a sink for those takes it as it is. The names
 //! that are OPA's: `decision_id`, `timestamp`, `trace_id`, `span_id`, `path` (the rule that was asked),
-//! `input`, `result` (the decision), `erased` (JSON pointers into `input` that redaction replaced),
+//! `input`, `result` (the decision), `nd_builtin_cache`, `erased` (JSON pointers into `input` that redaction replaced),
 //! `metrics` is left to the exporter (from `cost_us`), as are `labels` (from the daemon's configuration).
 //! A field that has no value is left out. Unknown fields are ignored on reading, never written.
 
@@ -16,7 +16,7 @@ use uuid::Uuid;
 use super::Time;
 
 use crate::event::{Action, Layer, Mode};
-use crate::policy::Decision;
+use crate::policy::{Decision, Drawn};
 
 /// What an entry is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -34,6 +34,8 @@ pub enum Kind {
     Gap,
     /// An effect that no declared tool call explains, or another contradiction.
     Finding,
+    /// A tool call ended; `detail` says which and how.
+    CallClosed,
     /// A session ended.
     SessionEnd,
 }
@@ -48,6 +50,7 @@ impl Kind {
             Self::Remembered => "remembered",
             Self::Gap => "gap",
             Self::Finding => "finding",
+            Self::CallClosed => "call_closed",
             Self::SessionEnd => "session_end",
         }
     }
@@ -172,6 +175,9 @@ pub struct Entry {
     /// Hash of the canonical decision.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub output_hash: Option<String>,
+    /// What the policy looked at of time and chance, so that it can be replayed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub nd_builtin_cache: Option<Drawn>,
     /// What was decided.
     #[serde(default, rename = "result", skip_serializing_if = "Option::is_none")]
     pub decision: Option<Decision>,
@@ -229,6 +235,7 @@ impl Entry {
             erased: Vec::new(),
             input_hash: None,
             output_hash: None,
+            nd_builtin_cache: None,
             decision: None,
             causes: Vec::new(),
             decided_by: None,

@@ -11,6 +11,9 @@ use super::note::NoteError;
 /// The longest line without its newline: what a 16-bit length can say, as tlog-tiles entries need.
 pub const MAX_LINE: usize = 65_535;
 
+/// The folder of inputs that were too long for a line.
+pub(super) const PAYLOADS: &str = "payload";
+
 /// Why the ledger cannot be written or read.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum LedgerError {

@@ -11,7 +11,6 @@ use super::Time;
 use super::entry::Hex;
 use super::files::{self, LedgerError};
 use super::reader;
-use super::store::PAYLOADS;
 use super::tile::{self, Row};
 use super::tree::WIDTH;
 
@@ -91,7 +90,7 @@ fn prune_payloads(ledger: &Path, mut gone: BTreeSet<Hex<32>>) -> Result<u64, Led
     }
     let mut bytes = 0;
     for hash in gone {
-        let path = ledger.join(PAYLOADS).join(hash.to_string());
+        let path = ledger.join(files::PAYLOADS).join(hash.to_string());
         bytes += fs::metadata(&path).map_or(0, |found| found.len());
         fs::remove_file(&path).map_err(LedgerError::io("remove", &path))?;
     }

@@ -3,7 +3,10 @@
 
 use std::path::{Path, PathBuf};
 
-use super::entry::Entry;
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+
+use super::entry::{Entry, Hex};
 use super::files::{self, LedgerError};
 use super::note::Checkpoint;
 use super::tile::{self, Files};
@@ -65,6 +68,13 @@ impl Reader {
         }
         reader.look_at_checkpoint()?;
         Ok(reader)
+    }
+
+    /// An input that was too long for its entry ([`Entry::input_at`]).
+    pub fn payload(&self, hash: &Hex<32>) -> Result<Value, LedgerError> {
+        let bytes = payload(&self.ledger, hash)?;
+        let path = || self.ledger.join(files::PAYLOADS).join(hash.to_string());
+        serde_json::from_slice(&bytes).map_err(|error| LedgerError::damaged(&path(), error.to_string()))
     }
 
     /// What the reader met that is no error but should be told.
@@ -195,6 +205,16 @@ pub(super) fn parse(bytes: &[u8], seq: u64) -> Result<Entry, String> {
         Ok(entry) => Err(format!("entry {} stands where {seq} belongs", entry.seq)),
         Err(error) => Err(format!("entry {seq} is not one: {error}")),
     }
+}
+
+/// The bytes of an input beside a ledger, which must be those that were hashed.
+pub(super) fn payload(ledger: &Path, hash: &Hex<32>) -> Result<Vec<u8>, LedgerError> {
+    let path = ledger.join(files::PAYLOADS).join(hash.to_string());
+    let bytes = std::fs::read(&path).map_err(LedgerError::io("read", &path))?;
+    if Hex::<32>(Sha256::digest(&bytes).into()) != *hash {
+        return Err(LedgerError::damaged(&path, "it does not have the hash it is named by"));
+    }
+    Ok(bytes)
 }
 
 /// What a ledger's checkpoint says, not verified, and its note.

@@ -3,8 +3,10 @@
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 
+use serde_json::Value;
 use uuid::Uuid;
 
+use super::entry::Hex;
 use super::files::{self, LedgerError};
 use super::reader::{Reader, Record};
 use super::sessions;
@@ -44,6 +46,11 @@ impl Readers {
         let mut readers = Self::open(state)?;
         readers.left.retain(|instance| sessions::may_hold(&files::ledger_of(instance), session));
         Ok(readers)
+    }
+
+    /// The input of the last entry read, if that was too long for its line.
+    pub fn payload(&self, hash: &Hex<32>) -> Result<Value, LedgerError> {
+        self.current.as_ref().map_or(Err(LedgerError::Closed), |(_, reader)| reader.payload(hash))
     }
 
     /// What was met that is no error but should be told.

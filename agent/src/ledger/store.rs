@@ -132,7 +132,7 @@ impl Store {
             done: Condvar::new(),
             seal: Condvar::new(),
         });
-        let payloads = folder.join(PAYLOADS);
+        let payloads = folder.join(files::PAYLOADS);
         let mut store =
             Self { shared: shared.clone(), options, payloads, sessions, threads: Vec::new(), _lock: lock };
         let writer = writer::Writer::new(shared.clone(), store.options.clone(), tail);
@@ -270,9 +270,6 @@ impl Store {
         self.shared.lock().failed.clone()
     }
 }
-
-/// The folder of inputs that are too long for an entry.
-pub(super) const PAYLOADS: &str = "payload";
 
 /// Whose ledger it is, as its checkpoints say: the key's name and the instance's.
 fn origin(signer: &Signer, state: &Path) -> String {

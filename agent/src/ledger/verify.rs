@@ -4,13 +4,10 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
-use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
-use super::entry::{Entry, Hex};
 use super::files::{self, LedgerError};
 use super::note::{Checkpoint, Verifier};
-use super::store::PAYLOADS;
 use super::tile::{self, Files, Row};
 use super::tree::{self, Edge, FullTile, Tiles, WIDTH};
 use super::wal::{self, Frame, Frames};
@@ -150,7 +147,7 @@ impl Check<'_> {
     fn entry(&mut self, bytes: &[u8], at: u64, path: &Path) -> Result<(), LedgerError> {
         let entry = reader::parse(bytes, at).map_err(|why| LedgerError::damaged(path, why))?;
         self.sessions.extend(entry.session);
-        payload(self.ledger, &entry).map(drop)
+        entry.input_at.iter().try_for_each(|hash| reader::payload(self.ledger, hash).map(drop))
     }
 
     /// Compares a tile's files, full and partial, with the hashes that it must have.
@@ -235,16 +232,4 @@ impl Check<'_> {
         }
         Ok(())
     }
-}
-
-/// The input that an entry refers to, if it was too long for it; it must be the one that was hashed.
-pub fn payload(ledger: &Path, entry: &Entry) -> Result<Option<Vec<u8>>, LedgerError> {
-    let Some(hash) = entry.input_at else { return Ok(None) };
-    let path = ledger.join(PAYLOADS).join(hash.to_string());
-    let bytes = fs::read(&path).map_err(LedgerError::io("read", &path))?;
-    if Hex(Sha256::digest(&bytes).into()) != hash {
-        let why = format!("is not the input that entry {} refers to", entry.seq);
-        return Err(LedgerError::damaged(&path, why));
-    }
-    Ok(Some(bytes))
 }

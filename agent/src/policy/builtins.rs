@@ -1,7 +1,7 @@
 //! Functions of Rego that the engine leaves to its host. Those that read time or chance say so, since a
 //! decision that depends on them must not be remembered.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, HashMap};
 use std::hash::{BuildHasher, RandomState};
 use std::net::IpAddr;
@@ -9,23 +9,43 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, bail};
 use regorus::Value;
+use serde::{Deserialize, Serialize};
 
 use super::glob;
 
-/// What the current evaluation of this thread has drawn. As in OPA, a second look at the clock, or at
-/// the same die, within one evaluation sees the same value.
-#[derive(Default)]
-struct Drawn {
-    now: Option<u64>,
-    dice: BTreeMap<(String, u64), u64>,
+/// What evaluations draw from time and chance: for each function, by the JSON array of its arguments, the result.
+/// It is OPA's `nd_builtin_cache`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Drawn(BTreeMap<String, BTreeMap<String, u64>>);
+
+impl Drawn {
+    /// Neither time nor chance.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// With a time, in nanoseconds since 1970, if there is none yet.
+    pub fn or_at(mut self, nanoseconds: u64) -> Self {
+        self.0.entry(NOW.to_owned()).or_default().entry("[]".to_owned()).or_insert(nanoseconds);
+        self
+    }
 }
 
 thread_local! {
+    /// What the current evaluation of this thread has drawn. As in OPA, a second look at the clock, or at the same
+    /// die, within one evaluation sees the same value.
     static DRAWN: RefCell<Drawn> = RefCell::default();
+    /// What it may draw, if not anything.
+    static GIVEN: RefCell<Option<Drawn>> = const { RefCell::new(None) };
+    /// Whether it wanted more than that.
+    static LACKING: Cell<bool> = const { Cell::new(false) };
 }
 
+const NOW: &str = "time.now_ns";
+const DIE: &str = "rand.intn";
+
 /// The functions whose result the input does not determine.
-pub(super) const NONDETERMINISTIC: &[&str] = &["time.now_ns", "rand.intn"];
+pub(super) const NONDETERMINISTIC: &[&str] = &[NOW, DIE];
 
 /// A function by its name and number of arguments.
 type Function = (&'static str, u8, fn(&[Value]) -> Result<Value>);
@@ -33,10 +53,10 @@ type Function = (&'static str, u8, fn(&[Value]) -> Result<Value>);
 const FUNCTIONS: &[Function] = &[
     ("glob.match", 3, glob_match),
     ("net.cidr_contains", 2, cidr_contains),
-    ("time.now_ns", 0, now_ns),
+    (NOW, 0, now_ns),
     ("time.clock", 1, clock),
     ("time.weekday", 1, weekday),
-    ("rand.intn", 2, intn),
+    (DIE, 2, intn),
 ];
 
 /// Whether the host gives a function of that name.
@@ -61,34 +81,54 @@ pub(super) fn register(engine: &mut regorus::Engine) -> Result<()> {
     Ok(())
 }
 
-/// Forgets what the last evaluation drew.
-pub(super) fn begin() {
+/// Forgets what the last evaluation drew; the next one draws from `given` alone, if there is one.
+pub(super) fn begin(given: Option<&Drawn>) {
     DRAWN.with_borrow_mut(|drawn| *drawn = Drawn::default());
+    GIVEN.set(given.cloned());
+    LACKING.set(false);
 }
 
-/// Whether the evaluation since [`begin`] depends on its input and the policy alone.
-pub(super) fn deterministic() -> bool {
-    DRAWN.with_borrow(|drawn| drawn.now.is_none() && drawn.dice.is_empty())
+/// What the evaluation since [`begin`] drew.
+pub(super) fn drawn() -> Drawn {
+    DRAWN.with_borrow(Clone::clone)
+}
+
+/// Whether it wanted something that it was not given.
+pub(super) fn lacking() -> bool {
+    LACKING.get()
+}
+
+/// The result of a function that the input does not determine.
+fn draw(function: &str, arguments: String, fresh: impl FnOnce() -> Result<u64>) -> Result<Value> {
+    DRAWN.with_borrow_mut(|Drawn(drawn)| {
+        let known = drawn.entry(function.to_owned()).or_default();
+        if let Some(value) = known.get(&arguments) {
+            return Ok(Value::from(*value));
+        }
+        let value = GIVEN.with_borrow(|given| match given {
+            None => fresh(),
+            Some(Drawn(given)) => {
+                let recorded = given.get(function).and_then(|results| results.get(&arguments)).copied();
+                LACKING.set(LACKING.get() || recorded.is_none());
+                recorded.with_context(|| format!("{function} of {arguments} was not recorded"))
+            }
+        })?;
+        known.insert(arguments, value);
+        Ok(Value::from(value))
+    })
 }
 
 fn now_ns(_: &[Value]) -> Result<Value> {
-    DRAWN.with_borrow_mut(|drawn| {
-        let now = match drawn.now {
-            Some(now) => now,
-            None => u64::try_from(SystemTime::now().duration_since(UNIX_EPOCH)?.as_nanos())?,
-        };
-        drawn.now = Some(now);
-        Ok(Value::from(now))
+    draw(NOW, "[]".to_owned(), || {
+        Ok(u64::try_from(SystemTime::now().duration_since(UNIX_EPOCH)?.as_nanos())?)
     })
 }
 
 fn intn(arguments: &[Value]) -> Result<Value> {
     let [name, sides] = arguments else { bail!("rand.intn(name, n) has two arguments") };
     let (name, sides) = (name.as_string()?.to_string(), sides.as_i64()?.unsigned_abs());
-    DRAWN.with_borrow_mut(|drawn| {
-        let draw = || RandomState::new().hash_one(sides).checked_rem(sides).unwrap_or(0);
-        Ok(Value::from(*drawn.dice.entry((name, sides)).or_insert_with(draw)))
-    })
+    let arguments = serde_json::to_string(&(name, sides))?;
+    draw(DIE, arguments, || Ok(RandomState::new().hash_one(sides).checked_rem(sides).unwrap_or(0)))
 }
 
 /// Hour, minute and second of a time in nanoseconds, in UTC.
@@ -211,14 +251,33 @@ mod tests {
 
     #[test]
     fn time_and_chance_are_noticed_and_stand_still_within_an_evaluation() {
-        begin();
-        assert!(deterministic());
+        begin(None);
+        assert!(drawn().is_empty());
         let now = now_ns(&[]).unwrap();
-        assert!(!deterministic());
+        assert!(!drawn().is_empty());
         assert_eq!(now, now_ns(&[]).unwrap());
-        begin();
+        begin(None);
         let die = [Value::from("die"), Value::from(1_000_000_u64)];
         assert_eq!(intn(&die).unwrap(), intn(&die).unwrap());
-        assert!(!deterministic());
+        assert!(!drawn().is_empty());
+    }
+
+    #[test]
+    fn what_was_drawn_can_be_drawn_again_and_nothing_else() {
+        begin(None);
+        let die = [Value::from("die"), Value::from(1_000_000_u64)];
+        let (now, thrown) = (now_ns(&[]).unwrap(), intn(&die).unwrap());
+        let text = serde_json::to_string(&drawn()).unwrap();
+        assert!(text.starts_with(r#"{"rand.intn":{"[\"die\",1000000]":"#), "{text}");
+        let given: Drawn = serde_json::from_str(&text).unwrap();
+        begin(Some(&given));
+        assert_eq!((now_ns(&[]).unwrap(), intn(&die).unwrap()), (now, thrown));
+        assert!(!lacking());
+        assert!(intn(&[Value::from("other"), Value::from(6_u64)]).is_err());
+        assert!(lacking());
+        begin(Some(&Drawn::default().or_at(7)));
+        assert_eq!(now_ns(&[]).unwrap(), Value::from(7_u64));
+        begin(None);
+        assert!(intn(&die).is_ok());
     }
 }

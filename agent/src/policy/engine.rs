@@ -10,10 +10,12 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::ast::Program;
+use super::builtins::Drawn;
 use super::bundle::{Bundle, PolicyFile, sha256};
 use super::decision::Decision;
 use super::error::{PolicyError, one_line, split_engine_message};
 use super::floor::Floor;
+use super::implied::Tools;
 use super::input::Input;
 use super::reads::Reads;
 use super::{builtins, lint};
@@ -24,8 +26,14 @@ const ENTRY: &str = "data.authz.decision";
 /// What holds without decisions.
 const FLOOR: &str = "data.authz.floor";
 
+/// What tools do.
+const TOOLS: &str = "data.authz.tools";
+
 /// How long one evaluation may take unless told otherwise.
 const LIMIT: Duration = Duration::from_millis(500);
+
+/// How the cause of a decision begins that took longer.
+pub const TOO_LONG: &str = "the policy takes too long";
 
 /// The greatest integer that canonical JSON carries exactly.
 const EXACT: u64 = 1 << 53;
@@ -43,6 +51,7 @@ struct Policy {
     digest: String,
     reads: Reads,
     floor: Floor,
+    tools: Tools,
     /// As loaded, to start anew from after a panic.
     pristine: regorus::Engine,
 }
@@ -62,8 +71,9 @@ pub struct Evaluation {
     /// How long it took.
     #[serde(serialize_with = "microseconds", rename = "cost_us")]
     pub cost: Duration,
-    /// Whether neither time nor chance was looked at.
-    pub deterministic: bool,
+    /// What it looked at of time and chance.
+    #[serde(rename = "nd_builtin_cache", skip_serializing_if = "Drawn::is_empty")]
+    pub drawn: Drawn,
 }
 
 fn microseconds<S: serde::Serializer>(cost: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
@@ -83,9 +93,10 @@ impl Engine {
         engine
             .compile_with_entrypoint(&ENTRY.into())
             .map_err(|error| lint::unbound(&program, PolicyError::from_engine(&error)))?;
-        let floor = floor(engine.clone())?;
+        let floor = Floor::parse(&fixed(engine.clone(), FLOOR)?)?;
+        let tools = Tools::parse(&fixed(engine.clone(), TOOLS)?)?;
         let (digest, reads) = (bundle.digest(), Reads::of(&program));
-        let policy = Policy { digest, reads, floor, pristine: engine.clone() };
+        let policy = Policy { digest, reads, floor, tools, pristine: engine.clone() };
         Ok(Self { engine, policy: Arc::new(policy), limit: LIMIT })
     }
 
@@ -111,6 +122,11 @@ impl Engine {
         &self.policy.floor
     }
 
+    /// What tools do with their arguments.
+    pub fn tools(&self) -> &Tools {
+        &self.policy.tools
+    }
+
     /// Decides. An error, an undefined or malformed decision and a time-out are a deny with a cause.
     pub fn decide(&mut self, input: &Input) -> Evaluation {
         self.decide_value(&input.to_value())
@@ -118,17 +134,27 @@ impl Engine {
 
     /// Decides about an input given as JSON.
     pub fn decide_value(&mut self, input: &Value) -> Evaluation {
+        self.decide_drawing(input, None)
+    }
+
+    /// Decides again, with what was drawn of time and chance then; none: the policy wants more than that.
+    pub fn decide_again(&mut self, input: &Value, given: &Drawn) -> Option<Evaluation> {
+        let evaluation = self.decide_drawing(input, Some(given));
+        (!builtins::lacking()).then_some(evaluation)
+    }
+
+    fn decide_drawing(&mut self, input: &Value, given: Option<&Drawn>) -> Evaluation {
         let start = Instant::now();
         let (input_hash, exact) = hash(input);
-        builtins::begin();
+        builtins::begin(given);
         let outcome = exact.and_then(|()| self.evaluate(input));
-        let deterministic = builtins::deterministic();
+        let drawn = builtins::drawn();
         let (decision, cause) = match outcome {
             Ok(decision) => (decision, None),
             Err(cause) => (Decision::deny("policy-error", "The policy could not be evaluated."), Some(cause)),
         };
         let (output_hash, _) = hash(&serde_json::to_value(&decision).unwrap_or_default());
-        Evaluation { decision, cause, input_hash, output_hash, cost: start.elapsed(), deterministic }
+        Evaluation { decision, cause, input_hash, output_hash, cost: start.elapsed(), drawn }
     }
 
     fn evaluate(&mut self, input: &Value) -> Result<Decision, String> {
@@ -150,14 +176,14 @@ impl Engine {
     }
 }
 
-/// The floor that rules or data state; a policy without one restricts nothing by it.
-fn floor(mut engine: regorus::Engine) -> Result<Floor, PolicyError> {
+/// What rules or data state without an input; null if they do not.
+fn fixed(mut engine: regorus::Engine, name: &str) -> Result<Value, PolicyError> {
     let results =
-        engine.eval_query(FLOOR.to_owned(), false).map_err(|error| PolicyError::from_engine(&error))?;
+        engine.eval_query(name.to_owned(), false).map_err(|error| PolicyError::from_engine(&error))?;
     let value = results.result.first().and_then(|result| result.expressions.first());
     let value = value.map(|expression| serde_json::to_value(&expression.value)).transpose();
-    let value = value.map_err(|error| PolicyError::Engine(format!("{FLOOR} is not JSON: {error}")))?;
-    Ok(Floor::parse(&value.unwrap_or_default())?)
+    let value = value.map_err(|error| PolicyError::Engine(format!("{name} is not JSON: {error}")))?;
+    Ok(value.unwrap_or_default())
 }
 
 /// Parses and compiles the files of a bundle and of its tests.
@@ -183,13 +209,18 @@ pub(super) fn timer(limit: Duration) -> ExecutionTimerConfig {
 /// An error of an evaluation on one line.
 fn describe(error: &anyhow::Error) -> String {
     if let Some(limit) = error.downcast_ref::<regorus::LimitError>() {
-        return format!("the policy takes too long: {limit}");
+        return format!("{TOO_LONG}: {limit}");
     }
     let text = error.to_string();
     match split_engine_message(&text) {
         Some((at, message)) => format!("{at}: {message}"),
         None => one_line(&text),
     }
+}
+
+/// The hash of an input or a decision, as [`Evaluation`] has it.
+pub fn hash_of(value: &Value) -> String {
+    hash(value).0
 }
 
 /// The hash of a JSON value, and whether canonical JSON carries it exactly.

@@ -3,6 +3,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use serde_json::{Map, Value};
+
 use super::ast::{Program, Target};
 use super::builtins::NONDETERMINISTIC;
 use super::error::Location;
@@ -45,6 +47,33 @@ impl Reads {
         self.fields
             .keys()
             .any(|field| field.iter().map(String::as_str).zip(path.split('.')).all(|(a, b)| a == b))
+    }
+
+    /// The same for a JSON pointer such as `/subject/properties/exe`.
+    pub fn needs_pointer(&self, pointer: &str) -> bool {
+        let names = || pointer.split('/').skip(1).map(|name| name.replace("~1", "/").replace("~0", "~"));
+        self.fields.keys().any(|field| field.iter().zip(names()).all(|(a, b)| *a == b))
+    }
+
+    /// What two policies look at together.
+    pub fn union(&self, other: &Self) -> Self {
+        let mut both = self.clone();
+        for (field, places) in &other.fields {
+            both.fields.entry(field.clone()).or_default().extend(places.iter().cloned());
+        }
+        both.time_or_chance.extend(other.time_or_chance.iter().cloned());
+        both
+    }
+
+    /// The input without what the policy does not look at: it is decided alike.
+    pub fn project(&self, input: &Value) -> Value {
+        let mut kept = Value::Object(Map::new());
+        for field in self.widest() {
+            let Some(value) = field.iter().try_fold(input, |value, name| value.get(name)) else { continue };
+            // Of each name a member is made: no field lies within another one, so none is in the way.
+            *field.iter().fold(&mut kept, |place, name| &mut place[name]) = value.clone();
+        }
+        kept
     }
 
     /// The fields, dotted, without those within another one; `input` alone means all of it.

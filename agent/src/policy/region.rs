@@ -129,7 +129,7 @@ pub fn remember(reads: &Reads, input: &Input, evaluation: &Evaluation) -> Rememb
     if let Some(cause) = &evaluation.cause {
         return never(&format!("the policy gave no decision: {cause}"));
     }
-    if !evaluation.deterministic {
+    if !evaluation.drawn.is_empty() {
         return never("the decision depends on time or chance");
     }
     if matches!(evaluation.decision.effect, Effect::Escalate | Effect::Compute) {

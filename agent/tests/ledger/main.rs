@@ -2,6 +2,8 @@
 #![allow(clippy::unwrap_used)] // tests may panic
 
 mod crash;
+mod golden;
+mod independent;
 mod prove;
 mod tamper;
 

@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
 use super::{Output, instances, open, since};
-use crate::ledger::{Entry, Record, Time, ledger_of, verify};
+use crate::ledger::{Entry, Record, Time, ledger_of};
 
 /// What to export.
 #[derive(Debug, Clone, Default, clap::Args)]
@@ -51,7 +51,8 @@ pub(super) fn export<W: Write>(
         if !wanted {
             continue;
         }
-        let event = event(&record, readers.instance().unwrap_or(state))?;
+        let input = record.entry.input_at.map(|hash| readers.payload(&hash)).transpose()?;
+        let event = event(&record, readers.instance().unwrap_or(state), input)?;
         if !out.write(&format!("{event}\n"))? {
             return Ok(ExitCode::SUCCESS);
         }
@@ -60,7 +61,7 @@ pub(super) fn export<W: Write>(
 }
 
 /// An entry as OPA's decision log has it: with labels, bundles, metrics, and its input from wherever it is.
-fn event(record: &Record, instance: &Path) -> anyhow::Result<Value> {
+fn event(record: &Record, instance: &Path, input: Option<Value>) -> anyhow::Result<Value> {
     let mut event: Map<String, Value> = serde_json::from_slice(&record.bytes)?;
     let Entry { policy, cost_us, session, .. } = &record.entry;
     let name = instance.file_name().unwrap_or_default().to_string_lossy();
@@ -75,8 +76,8 @@ fn event(record: &Record, instance: &Path) -> anyhow::Result<Value> {
     if let Some(cost) = cost_us {
         event.insert("metrics".into(), json!({"timer_rego_query_eval_ns": cost.saturating_mul(1000)}));
     }
-    if let Some(bytes) = verify::payload(&ledger_of(instance), &record.entry)? {
-        event.insert("input".into(), serde_json::from_slice(&bytes)?);
+    if let Some(input) = input {
+        event.insert("input".into(), input);
     }
     Ok(Value::Object(event))
 }

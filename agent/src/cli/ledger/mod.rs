@@ -78,7 +78,7 @@ fn effect(text: &str) -> Result<Effect, String> {
     Effect::from_name(text).ok_or_else(|| format!("no such effect; there are {}", names()))
 }
 
-fn since(text: &str) -> Result<Time, String> {
+pub(super) fn since(text: &str) -> Result<Time, String> {
     let seconds = text.char_indices().next_back().and_then(|(last, unit)| {
         let unit = match unit {
             's' => 1,
