@@ -8,6 +8,7 @@ use serde_json::Value;
 use super::case::{Case, looked_at};
 use super::policies::Pair;
 use super::report::{Class, Report, What};
+use crate::event::ActionName;
 use crate::ledger::{DecidedBy, Decision, Effect, Entry, Kind};
 use crate::policy::engine::{TOO_LONG, hash_of};
 use crate::policy::{Drawn, Engine, Evaluation};
@@ -131,6 +132,6 @@ fn answered(recorded: &Decision, asked: &Decision) -> bool {
 
 fn same_operation(entry: &Entry, input: &Value) -> bool {
     let text = |pointer| input.pointer(pointer).and_then(Value::as_str);
-    text("/action/name") == entry.action.map(|action| action.as_str())
+    text("/action/name") == entry.action.as_ref().map(ActionName::as_str)
         && text("/resource/id") == entry.resource.as_ref().map(|resource| resource.id.as_str())
 }
