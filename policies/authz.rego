@@ -124,4 +124,13 @@ protected_violated if {
 	startswith(input.action.name, "net.")
 	startswith(input.resource.id, "unix:/")
 	under(substring(input.resource.id, 5, -1), data.authz.protected)
+	not asks
 }
+
+# A session's own gates may ask (data.authz.ask); what they may ask there, the daemon knows.
+asks if {
+	input.action.name == "net.connect"
+	glob(substring(input.resource.id, 5, -1), data.authz.ask)
+}
+
+allow contains {"id": "authz-ask"} if asks

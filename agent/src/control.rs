@@ -20,8 +20,10 @@ use crate::enforce::landlock::Laid;
 use crate::enforce::level::Level;
 use crate::event::Mode;
 use crate::hold::PendingView;
-use crate::paths::Owner;
-use crate::session::{Call, Stats};
+use crate::paths::{CONTROL, Owner};
+use crate::pipeline::calls::CallView;
+use crate::session::Stats;
+use crate::session::calls::{DenialView, Outcome, ToolCall};
 use crate::sys::peer::{Peer, peer_of};
 
 /// The longest request, in bytes.
@@ -94,12 +96,30 @@ pub enum Request {
         /// To what.
         mode: Mode,
     },
-    /// Opens or closes the tool call under which operations are seen.
-    SetCall {
+    /// May this tool be called? If so, the call is open.
+    OpenCall(Box<ToolCall>),
+    /// Waits until a call is answered that a human is asked about.
+    AwaitCall {
         /// Which.
-        session: Uuid,
-        /// The call; none: it is over.
-        call: Option<Call>,
+        call: Uuid,
+    },
+    /// Takes such a call back.
+    WithdrawCall {
+        /// Which.
+        call: Uuid,
+    },
+    /// An open call is over.
+    CloseCall {
+        /// Its id, or what its caller names it by.
+        call: String,
+        /// How it ended.
+        outcome: Outcome,
+    },
+    /// What was denied lately.
+    Denials {
+        /// In which session; none: in all that are yours.
+        #[serde(default)]
+        session: Option<Uuid>,
     },
 }
 
@@ -127,6 +147,18 @@ pub enum Response {
     Sessions {
         /// In the order of their start.
         sessions: Vec<SessionView>,
+    },
+    /// What is decided about a tool call.
+    Call(CallView),
+    /// A tool call is over.
+    Closed {
+        /// What was denied under it.
+        denials: Vec<DenialView>,
+    },
+    /// What was denied.
+    Denials {
+        /// The oldest first.
+        denials: Vec<DenialView>,
     },
 }
 
@@ -160,10 +192,21 @@ pub struct SessionView {
     pub stats: Stats,
 }
 
+/// The socket a request came through.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Door {
+    /// [`CONTROL`]: no process of a session.
+    Control,
+    /// [`crate::paths::ASK`]: only processes of a session, about tool calls.
+    Ask,
+}
+
 /// A request on its way to the loop.
 pub struct Asked {
     /// Who asks.
     pub peer: Peer,
+    /// Where.
+    pub door: Door,
     /// What.
     pub request: Request,
     /// Where the response goes.
@@ -171,7 +214,11 @@ pub struct Asked {
 }
 
 /// Serves the socket until the process ends. `ask` hands a request to the loop.
-pub async fn serve(listener: UnixListener, ask: impl Fn(Asked) + Clone + 'static) -> io::Result<()> {
+pub async fn serve(
+    listener: UnixListener,
+    door: Door,
+    ask: impl Fn(Asked) + Clone + 'static,
+) -> io::Result<()> {
     let local = tokio::task::LocalSet::new();
     local
         .run_until(async move {
@@ -179,7 +226,7 @@ pub async fn serve(listener: UnixListener, ask: impl Fn(Asked) + Clone + 'static
                 let (stream, _) = listener.accept().await?;
                 let ask = ask.clone();
                 tokio::task::spawn_local(async move {
-                    if let Err(error) = connection(stream, ask).await {
+                    if let Err(error) = connection(stream, door, ask).await {
                         tracing::debug!(%error, "a control connection ended");
                     }
                 });
@@ -188,7 +235,7 @@ pub async fn serve(listener: UnixListener, ask: impl Fn(Asked) + Clone + 'static
         .await
 }
 
-async fn connection(stream: UnixStream, ask: impl Fn(Asked)) -> io::Result<()> {
+async fn connection(stream: UnixStream, door: Door, ask: impl Fn(Asked)) -> io::Result<()> {
     let (reader, mut writer) = stream.into_split();
     let mut reader = BufReader::new(reader);
     loop {
@@ -200,7 +247,7 @@ async fn connection(stream: UnixStream, ask: impl Fn(Asked)) -> io::Result<()> {
             Err(error) => Response::Error { error: format!("not a request: {error}") },
             Ok(request) => {
                 let (reply, answer) = oneshot::channel();
-                ask(Asked { peer: peer_of(reader.get_ref().as_ref())?, request, reply });
+                ask(Asked { peer: peer_of(reader.get_ref().as_ref())?, door, request, reply });
                 answer.await.unwrap_or_else(|_| Response::Error { error: "the daemon is ending".into() })
             }
         };
@@ -255,7 +302,7 @@ pub fn sockets() -> Vec<PathBuf> {
     let folders = Owner::this().run_roots().into_iter().filter_map(|root| std::fs::read_dir(root).ok());
     let mut found: Vec<_> = folders
         .flatten()
-        .filter_map(|entry| Some(entry.ok()?.path().join("control.sock")))
+        .filter_map(|entry| Some(entry.ok()?.path().join(CONTROL)))
         .filter(|path| path.exists())
         .collect();
     found.sort();

@@ -210,6 +210,20 @@ pub struct FileIdentity {
     pub ctime_nsec: u32,
 }
 
+/// To which tool call an operation belongs, as far as was known when it happened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Belongs {
+    /// What an enforcement point carries: numbers of sets of calls (see session/calls.rs), 0 for none.
+    To {
+        /// Open when the acting program's process was made.
+        own: u32,
+        /// Open now.
+        open: u32,
+    },
+    /// A gate's own question about this call.
+    Call(uuid::Uuid),
+}
+
 /// Why an event reached user space.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum EventKind {
@@ -245,6 +259,8 @@ pub struct Event {
     pub session: u32,
     /// Who.
     pub task: Task,
+    /// Under which tool call.
+    pub belongs: Belongs,
     /// Why.
     pub kind: EventKind,
     /// What.

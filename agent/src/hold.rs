@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::event::Event;
+use crate::event::{Event, Operation};
 use crate::policy::{Decision, Evaluation};
 
 /// An operation that waits.
@@ -14,8 +14,8 @@ pub struct Pending {
     pub id: Uuid,
     /// What waits.
     pub event: Event,
-    /// The enforcement point's ticket.
-    pub ticket: u64,
+    /// Who waits for the answer.
+    pub waiter: Waiter,
     /// What the policy said.
     pub evaluation: Evaluation,
     /// Its input, as decided.
@@ -24,6 +24,22 @@ pub struct Pending {
     pub since: Instant,
     /// Until when; then it is denied.
     pub deadline: Instant,
+}
+
+/// Who waits for an answer.
+#[derive(Debug, Clone)]
+pub enum Waiter {
+    /// A thread, under this ticket of the enforcement point.
+    Thread(u64),
+    /// A gate, with a tool call.
+    Gate {
+        /// The tool.
+        tool: String,
+        /// A yes lets the call go on with these arguments, if they are others than it came with.
+        arguments: Option<serde_json::Value>,
+        /// What else of the call was asked about, and is answered with it.
+        also: Vec<(Operation, Decision)>,
+    },
 }
 
 /// A waiting operation as it is shown.
@@ -41,6 +57,9 @@ pub struct PendingView {
     pub action: String,
     /// The resource.
     pub resource: String,
+    /// The tool call that waits, if it is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tool: Option<String>,
     /// The rules that ask, with their reasons.
     pub decision: Decision,
     /// How long it has waited.

@@ -14,6 +14,12 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
+/// Name of the socket that controls a daemon.
+pub const CONTROL: &str = "control.sock";
+
+/// Name of the socket where the gates inside a session ask about tool calls.
+pub const ASK: &str = "ask.sock";
+
 /// Root's state.
 const STATE_OF_ROOT: &str = "/var/lib/authz";
 /// Root's run folder.

@@ -155,7 +155,11 @@ fn arguments(dice: &mut Dice) -> Value {
 }
 
 fn table(name: &str, sources: &[PolicySource], dice: &mut Dice) -> Value {
-    let generated = Generated { protected: vec!["/run/authz".into()], workspace: vec!["/work".into()] };
+    let generated = Generated {
+        protected: vec!["/run/authz".into()],
+        workspace: vec!["/work".into()],
+        ..Generated::default()
+    };
     let bundle = Bundle::load(sources, &generated).expect("the policy loads");
     let mut engine = Engine::load(&bundle).expect("the policy is sound");
     let cases: Vec<_> = (0..CASES)

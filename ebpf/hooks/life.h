@@ -18,8 +18,12 @@ int BPF_PROG(task_alloc, struct task_struct *child, unsigned long clone_flags)
 	}
 	*label = *parent;
 	session = session_of(parent);
-	if (session && (session->flags & AUTHZ_SESSION_DOMAIN_PER_FORK))
+	if (!session)
+		return 0;
+	if (session->flags & AUTHZ_SESSION_DOMAIN_PER_FORK)
 		label->domain = 0;
+	if (!(clone_flags & CLONE_THREAD))
+		label->born = session->calls;
 	return 0;
 }
 
@@ -35,10 +39,22 @@ static __always_inline void forget_domain(__u32 flag)
 		task->domain = 0;
 }
 
+/* A program that is executed under a tool call belongs to it from then on, and all that it starts. */
+static __always_inline void adopt_calls(void)
+{
+	struct authz_task *task = managed();
+
+	if (!task || task->calls || !task->born)
+		return;
+	task->calls = task->born;
+	forget_domain(AUTHZ_SESSION_DOMAIN_PER_CALL);
+}
+
 SEC("lsm/bprm_committed_creds")
 void BPF_PROG(bprm_committed_creds, struct linux_binprm *bprm)
 {
 	forget_domain(AUTHZ_SESSION_DOMAIN_PER_EXEC | AUTHZ_SESSION_DOMAIN_PER_CRED);
+	adopt_calls();
 }
 
 SEC("lsm/task_fix_setuid")

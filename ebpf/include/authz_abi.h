@@ -11,7 +11,7 @@
 #include <linux/types.h>
 #endif
 
-#define AUTHZ_ABI_VERSION 1
+#define AUTHZ_ABI_VERSION 2
 #define AUTHZ_PATH_MAX 4096	/* bytes of a path with its NUL; longer fails closed */
 #define AUTHZ_KEY_MAX 240	/* bytes of a path in the verdict table; longer is asked each time */
 #define AUTHZ_SESSIONS_MAX 1024	/* sessions of one instance; index 0 is "unmanaged" */
@@ -116,6 +116,7 @@ enum authz_cause {
 #define AUTHZ_SESSION_DOMAIN_PER_FORK 2u	/* the policy reads the process id */
 #define AUTHZ_SESSION_DOMAIN_PER_CRED 4u	/* the policy reads the user */
 #define AUTHZ_SESSION_AUDIT_EACH 8u		/* send an event for each remembered allow */
+#define AUTHZ_SESSION_DOMAIN_PER_CALL 16u	/* the policy reads the tool call */
 
 #define AUTHZ_EVENT_UNLINKED 1u		/* the object has no name any more */
 #define AUTHZ_EVENT_MULTILINK 2u	/* regular file with more than one hard link */
@@ -129,15 +130,17 @@ struct authz_task {
 	__u32 session;		/* index in `sessions` */
 	__u32 generation;	/* of the session when `domain` was set; else the domain is unknown */
 	__u32 domain;		/* 0: unknown */
+	__u32 calls;		/* set of tool calls that were open when the process was made that executed a program; 0: none */
+	__u32 born;		/* the same for this process, which becomes `calls` when it executes one */
 	__u32 pad;
 };
 
 /* Map `sessions`, written by the daemon. */
 struct authz_session {
 	__u32 mode;
-	__u32 generation;	/* grows when policy or span change what a domain means */
+	__u32 generation;	/* grows when policy or tool calls change what a domain means */
 	__u32 flags;
-	__u32 pad;
+	__u32 calls;		/* number of the set of tool calls that are open; 0: none */
 	__u64 hold_ns;		/* longest hold */
 };
 
@@ -213,6 +216,8 @@ struct authz_event {
 	__u32 open_flags;
 	__u32 syscall;
 	__u32 flags;
+	__u32 calls;		/* of the task's label, */
+	__u32 open_calls;	/* and of the session: which tool calls it may belong to */
 	__u8 kind;
 	__u8 action;
 	__u8 object;
@@ -229,13 +234,13 @@ struct authz_event {
 
 #define AUTHZ_EVENT_HEADER (sizeof(struct authz_event) - AUTHZ_DATA_MAX)
 
-_Static_assert(sizeof(struct authz_task) == 16, "authz_task");
+_Static_assert(sizeof(struct authz_task) == 24, "authz_task");
 _Static_assert(sizeof(struct authz_session) == 24, "authz_session");
 _Static_assert(sizeof(struct authz_state) == 24, "authz_state");
 _Static_assert(sizeof(struct authz_verdict_key) == 12 + AUTHZ_KEY_MAX, "authz_verdict_key");
 _Static_assert(sizeof(struct authz_verdict) == 32, "authz_verdict");
 _Static_assert(sizeof(struct authz_answer) == 16, "authz_answer");
 _Static_assert(sizeof(struct authz_address) == 28, "authz_address");
-_Static_assert(sizeof(struct authz_event) == 144 + AUTHZ_DATA_MAX, "authz_event");
+_Static_assert(sizeof(struct authz_event) == 152 + AUTHZ_DATA_MAX, "authz_event");
 
 #endif

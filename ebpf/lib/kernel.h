@@ -23,6 +23,7 @@ typedef __u8 bool_t;
 #define ENOMEM 12
 #define EACCES 13
 #define ERESTARTNOINTR 513
+#define CLONE_THREAD 0x00010000
 #define ERR_PTR_MIN (-4095L)
 
 #define BPF_MAP_TYPE_HASH 1

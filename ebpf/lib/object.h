@@ -59,8 +59,12 @@ static __always_inline void describe_task(struct authz_event *e, struct authz_ta
 {
 	struct task_struct *current = bpf_get_current_task_btf();
 	__u64 id = bpf_get_current_pid_tgid(), user = bpf_get_current_uid_gid();
+	struct authz_session *session = session_of(task);
 
 	e->time_ns = bpf_ktime_get_ns();
+	/* A program belongs to the tool call under which its process was made. */
+	e->calls = task->calls || e->action != AUTHZ_PROCESS_EXEC ? task->calls : task->born;
+	e->open_calls = session ? session->calls : 0;
 	e->domain = task->domain;
 	e->generation = task->generation;
 	e->tgid = id >> 32;

@@ -9,7 +9,7 @@ import harness
 from harness import check
 
 ALL = 'allow contains {"id": "rest", "reason": "r"} if true\n'
-CALL = {"name": "write_file", "server": "fs", "arguments": {}, "span": "0123456789abcdef"}
+CALL = {"layer": "mcp", "name": "write_file", "server": "fs", "arguments": {}}
 
 
 def deny(path, condition):
@@ -28,11 +28,16 @@ class Driven:
         self.run = harness.authz_start(policy, [control.probe(), *steps, f"until:{top}/end"], name=name)
         self.lines = control.Lines(self.run)
         self.socket, view = control.wait(lambda: control.session(name)) or (None, {})
-        self.session, self.number = view.get("session"), 0
+        self.session, self.number, self.open = view.get("session"), 0, None
 
     def call(self, call):
-        response = control.request(self.socket, op="set_call", session=self.session, call=call)
-        return response.get("is") == "done"
+        """Ends the tool call that is open, and opens this one."""
+        done = []
+        if self.open:
+            done.append(control.request(self.socket, op="close_call", call=self.open, outcome="ok").get("is") == "closed")
+        view = call and control.request(self.socket, op="open_call", session=self.session, **call)
+        self.open = view and view["call"]
+        return all(done) and (not view or view["effect"] == "allow")
 
     def writes(self):
         (self.top / str(self.number)).touch()

@@ -43,7 +43,7 @@ pub(super) fn rows() -> Vec<Row> {
     ["observe-all", "prod-readonly", "coding-agent"]
         .map(|preset| {
             let generated =
-                Generated { protected: vec!["/var/lib/authz".into()], workspace: vec!["/home/dev/project".into()] };
+                Generated { protected: vec!["/var/lib/authz".into()], workspace: vec!["/home/dev/project".into()], ..Generated::default() };
             let bundle = Bundle::load(&[PolicySource::Preset(preset.into())], &generated).unwrap();
             let mut engine = Engine::load(&bundle).unwrap();
             let mut samples = Vec::new();

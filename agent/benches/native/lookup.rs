@@ -124,7 +124,7 @@ impl Bench {
             authz_session { mode: AUTHZ_MODE_ENFORCE, generation: 1, hold_ns: 1, ..authz_session::default() };
         Array::<_, authz_session>::try_from(self.map("sessions")?)?.set(1, session, 0)?;
         let pidfd = peer::pidfd_open(std::process::id() as i32)?;
-        let task = authz_task { session: 1, generation: 1, domain: DOMAIN, pad: 0 };
+        let task = authz_task { session: 1, generation: 1, domain: DOMAIN, ..authz_task::default() };
         bpf_map::task_storage_set(self.tasks()?.fd().as_fd(), pidfd.as_fd(), &task)?;
         let own = std::env::current_exe()?;
         self.insert(own.as_os_str().as_encoded_bytes())

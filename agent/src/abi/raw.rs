@@ -2,7 +2,7 @@
 #![allow(missing_docs, non_camel_case_types, non_upper_case_globals, reason = "generated")]
 #![allow(clippy::undocumented_unsafe_blocks, clippy::multiple_unsafe_ops_per_block, reason = "generated")]
 
-pub const AUTHZ_ABI_VERSION: u32 = 1;
+pub const AUTHZ_ABI_VERSION: u32 = 2;
 pub const AUTHZ_PATH_MAX: u32 = 4096;
 pub const AUTHZ_KEY_MAX: u32 = 240;
 pub const AUTHZ_SESSIONS_MAX: u32 = 1024;
@@ -18,6 +18,7 @@ pub const AUTHZ_SESSION_DOMAIN_PER_EXEC: u32 = 1;
 pub const AUTHZ_SESSION_DOMAIN_PER_FORK: u32 = 2;
 pub const AUTHZ_SESSION_DOMAIN_PER_CRED: u32 = 4;
 pub const AUTHZ_SESSION_AUDIT_EACH: u32 = 8;
+pub const AUTHZ_SESSION_DOMAIN_PER_CALL: u32 = 16;
 pub const AUTHZ_EVENT_UNLINKED: u32 = 1;
 pub const AUTHZ_EVENT_MULTILINK: u32 = 2;
 pub const AUTHZ_EVENT_DIRECTORY: u32 = 4;
@@ -103,16 +104,20 @@ pub struct authz_task {
     pub session: __u32,
     pub generation: __u32,
     pub domain: __u32,
+    pub calls: __u32,
+    pub born: __u32,
     pub pad: __u32,
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
-    ["Size of authz_task"][::core::mem::size_of::<authz_task>() - 16usize];
+    ["Size of authz_task"][::core::mem::size_of::<authz_task>() - 24usize];
     ["Alignment of authz_task"][::core::mem::align_of::<authz_task>() - 4usize];
     ["Offset of field: authz_task::session"][::core::mem::offset_of!(authz_task, session) - 0usize];
     ["Offset of field: authz_task::generation"][::core::mem::offset_of!(authz_task, generation) - 4usize];
     ["Offset of field: authz_task::domain"][::core::mem::offset_of!(authz_task, domain) - 8usize];
-    ["Offset of field: authz_task::pad"][::core::mem::offset_of!(authz_task, pad) - 12usize];
+    ["Offset of field: authz_task::calls"][::core::mem::offset_of!(authz_task, calls) - 12usize];
+    ["Offset of field: authz_task::born"][::core::mem::offset_of!(authz_task, born) - 16usize];
+    ["Offset of field: authz_task::pad"][::core::mem::offset_of!(authz_task, pad) - 20usize];
 };
 #[repr(C)]
 #[derive(Debug, Default, Copy, Clone)]
@@ -120,7 +125,7 @@ pub struct authz_session {
     pub mode: __u32,
     pub generation: __u32,
     pub flags: __u32,
-    pub pad: __u32,
+    pub calls: __u32,
     pub hold_ns: __u64,
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
@@ -131,7 +136,7 @@ const _: () = {
     ["Offset of field: authz_session::generation"]
         [::core::mem::offset_of!(authz_session, generation) - 4usize];
     ["Offset of field: authz_session::flags"][::core::mem::offset_of!(authz_session, flags) - 8usize];
-    ["Offset of field: authz_session::pad"][::core::mem::offset_of!(authz_session, pad) - 12usize];
+    ["Offset of field: authz_session::calls"][::core::mem::offset_of!(authz_session, calls) - 12usize];
     ["Offset of field: authz_session::hold_ns"][::core::mem::offset_of!(authz_session, hold_ns) - 16usize];
 };
 #[repr(C)]
@@ -274,6 +279,8 @@ pub struct authz_event {
     pub open_flags: __u32,
     pub syscall: __u32,
     pub flags: __u32,
+    pub calls: __u32,
+    pub open_calls: __u32,
     pub kind: __u8,
     pub action: __u8,
     pub object: __u8,
@@ -289,7 +296,7 @@ pub struct authz_event {
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
-    ["Size of authz_event"][::core::mem::size_of::<authz_event>() - 7064usize];
+    ["Size of authz_event"][::core::mem::size_of::<authz_event>() - 7072usize];
     ["Alignment of authz_event"][::core::mem::align_of::<authz_event>() - 8usize];
     ["Offset of field: authz_event::time_ns"][::core::mem::offset_of!(authz_event, time_ns) - 0usize];
     ["Offset of field: authz_event::ticket"][::core::mem::offset_of!(authz_event, ticket) - 8usize];
@@ -313,18 +320,20 @@ const _: () = {
     ["Offset of field: authz_event::open_flags"][::core::mem::offset_of!(authz_event, open_flags) - 104usize];
     ["Offset of field: authz_event::syscall"][::core::mem::offset_of!(authz_event, syscall) - 108usize];
     ["Offset of field: authz_event::flags"][::core::mem::offset_of!(authz_event, flags) - 112usize];
-    ["Offset of field: authz_event::kind"][::core::mem::offset_of!(authz_event, kind) - 116usize];
-    ["Offset of field: authz_event::action"][::core::mem::offset_of!(authz_event, action) - 117usize];
-    ["Offset of field: authz_event::object"][::core::mem::offset_of!(authz_event, object) - 118usize];
-    ["Offset of field: authz_event::role"][::core::mem::offset_of!(authz_event, role) - 119usize];
-    ["Offset of field: authz_event::effect"][::core::mem::offset_of!(authz_event, effect) - 120usize];
-    ["Offset of field: authz_event::cause"][::core::mem::offset_of!(authz_event, cause) - 121usize];
-    ["Offset of field: authz_event::observe"][::core::mem::offset_of!(authz_event, observe) - 122usize];
-    ["Offset of field: authz_event::pad"][::core::mem::offset_of!(authz_event, pad) - 123usize];
-    ["Offset of field: authz_event::path_len"][::core::mem::offset_of!(authz_event, path_len) - 124usize];
-    ["Offset of field: authz_event::other_len"][::core::mem::offset_of!(authz_event, other_len) - 126usize];
-    ["Offset of field: authz_event::comm"][::core::mem::offset_of!(authz_event, comm) - 128usize];
-    ["Offset of field: authz_event::data"][::core::mem::offset_of!(authz_event, data) - 144usize];
+    ["Offset of field: authz_event::calls"][::core::mem::offset_of!(authz_event, calls) - 116usize];
+    ["Offset of field: authz_event::open_calls"][::core::mem::offset_of!(authz_event, open_calls) - 120usize];
+    ["Offset of field: authz_event::kind"][::core::mem::offset_of!(authz_event, kind) - 124usize];
+    ["Offset of field: authz_event::action"][::core::mem::offset_of!(authz_event, action) - 125usize];
+    ["Offset of field: authz_event::object"][::core::mem::offset_of!(authz_event, object) - 126usize];
+    ["Offset of field: authz_event::role"][::core::mem::offset_of!(authz_event, role) - 127usize];
+    ["Offset of field: authz_event::effect"][::core::mem::offset_of!(authz_event, effect) - 128usize];
+    ["Offset of field: authz_event::cause"][::core::mem::offset_of!(authz_event, cause) - 129usize];
+    ["Offset of field: authz_event::observe"][::core::mem::offset_of!(authz_event, observe) - 130usize];
+    ["Offset of field: authz_event::pad"][::core::mem::offset_of!(authz_event, pad) - 131usize];
+    ["Offset of field: authz_event::path_len"][::core::mem::offset_of!(authz_event, path_len) - 132usize];
+    ["Offset of field: authz_event::other_len"][::core::mem::offset_of!(authz_event, other_len) - 134usize];
+    ["Offset of field: authz_event::comm"][::core::mem::offset_of!(authz_event, comm) - 136usize];
+    ["Offset of field: authz_event::data"][::core::mem::offset_of!(authz_event, data) - 152usize];
 };
 impl Default for authz_event {
     fn default() -> Self {

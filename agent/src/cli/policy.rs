@@ -128,7 +128,11 @@ pub fn run(command: PolicyCommand) -> Result<ExitCode> {
 
 impl PolicyArgs {
     fn load(&self) -> Result<Bundle, PolicyError> {
-        let generated = Generated { protected: self.protected.clone(), workspace: self.workspace.clone() };
+        let generated = Generated {
+            protected: self.protected.clone(),
+            workspace: self.workspace.clone(),
+            ..Generated::default()
+        };
         Bundle::load(&self.policy, &generated)
     }
 }

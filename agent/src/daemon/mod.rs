@@ -1,6 +1,7 @@
 //! The daemon: one loop that owns the back end, the sessions and the ledger. Everything else (control
 //! connections, the tracer) sends it messages.
 
+mod calls;
 mod requests;
 
 use std::os::fd::AsFd;
@@ -15,7 +16,7 @@ use nix::fcntl::{Flock, FlockArg};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::eventfd::{EfdFlags, EventFd};
 
-use crate::control::{self, Asked, Response};
+use crate::control::{self, Asked, Door, Request, Response};
 use crate::enforce::EnforcementPoint;
 use crate::enforce::bpf_lsm::PIN_ROOT;
 use crate::enforce::kernel::{Kernel, clean_up_dead};
@@ -23,6 +24,7 @@ use crate::enforce::level::Backend;
 use crate::enforce::park::Report;
 use crate::enforce::probe::Probe;
 use crate::enforce::seccomp::Supervisor;
+use crate::hold::Waiter;
 use crate::ledger::entry::Kind;
 use crate::ledger::{Options as LedgerOptions, Store};
 use crate::paths::{self, Owner};
@@ -83,6 +85,7 @@ struct Daemon {
     wake: Arc<EventFd>,
     /// Indexes of sessions whose first process has ended.
     ending: Vec<u32>,
+    calls: calls::Waiting,
     served: bool,
     _lock: Flock<std::fs::File>,
 }
@@ -123,11 +126,12 @@ pub fn run(options: Options, ready: impl FnOnce(&Path) -> anyhow::Result<()>) ->
         inbox,
         wake,
         ending: Vec::new(),
+        calls: calls::Waiting::default(),
         served: false,
         _lock: lock,
     };
-    let socket = folder.join("control.sock");
-    serve_control(&socket, mailbox)?;
+    let (socket, ask) = (folder.join(paths::CONTROL), folder.join(paths::ASK));
+    serve_sockets(&socket, &ask, mailbox)?;
     ready(&socket)?;
     let result = daemon.serve();
     // Whatever ended the loop: no folder is left that looks alive, and from now on nobody can ask.
@@ -137,6 +141,7 @@ pub fn run(options: Options, ready: impl FnOnce(&Path) -> anyhow::Result<()>) ->
         }
     };
     remove(&socket);
+    remove(&ask);
     if result.is_ok() {
         daemon.detach();
     }
@@ -166,7 +171,8 @@ pub fn bundle(
     protected.sort();
     protected.dedup();
     let protected = protected.iter().map(|folder| folder.to_string_lossy().into_owned()).collect();
-    Ok(Bundle::load(&sources, &Generated { protected, workspace: workspace.to_vec() })?)
+    let ask = vec![run.join("*").join(paths::ASK).to_string_lossy().into_owned()];
+    Ok(Bundle::load(&sources, &Generated { protected, ask, workspace: workspace.to_vec() })?)
 }
 
 /// The lock of a daemon's folder; `None`: a live daemon has it.
@@ -176,24 +182,35 @@ fn lock_folder(folder: &Path) -> anyhow::Result<Option<Flock<std::fs::File>>> {
     Ok(Flock::lock(file, FlockArg::LockExclusiveNonblock).ok())
 }
 
-/// The socket has a thread and a runtime of its own: a slow client cannot delay a decision.
-fn serve_control(socket: &Path, mailbox: Mailbox) -> anyhow::Result<()> {
-    let listener = std::os::unix::net::UnixListener::bind(socket)
-        .with_context(|| format!("cannot listen on {}", socket.display()))?;
-    listener.set_nonblocking(true)?;
-    // Anyone may connect; who may ask what is decided by peer, in `Daemon::asked`.
-    std::fs::set_permissions(socket, std::fs::Permissions::from_mode(0o666))?;
+/// The sockets have a thread and a runtime of their own: a slow client cannot delay a decision.
+fn serve_sockets(control: &Path, ask: &Path, mailbox: Mailbox) -> anyhow::Result<()> {
+    let doors = [(listen(control)?, Door::Control), (listen(ask)?, Door::Ask)];
     let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
     std::thread::Builder::new().name("authz-control".into()).spawn(move || {
         let served = runtime.block_on(async {
-            let listener = tokio::net::UnixListener::from_std(listener)?;
-            control::serve(listener, move |asked| mailbox.send(Message::Asked(asked))).await
+            let [control, ask] = doors.map(|(listener, door)| {
+                let mailbox = mailbox.clone();
+                async move {
+                    let listener = tokio::net::UnixListener::from_std(listener)?;
+                    control::serve(listener, door, move |asked| mailbox.send(Message::Asked(asked))).await
+                }
+            });
+            tokio::try_join!(control, ask)
         });
         if let Err(error) = served {
             tracing::error!(%error, "the control socket failed: nothing can be approved any more");
         }
     })?;
     Ok(())
+}
+
+/// Anyone may connect; who may ask what is decided by peer, in `Daemon::asked`.
+fn listen(socket: &Path) -> anyhow::Result<std::os::unix::net::UnixListener> {
+    let listener = std::os::unix::net::UnixListener::bind(socket)
+        .with_context(|| format!("cannot listen on {}", socket.display()))?;
+    listener.set_nonblocking(true)?;
+    std::fs::set_permissions(socket, std::fs::Permissions::from_mode(0o666))?;
+    Ok(listener)
 }
 
 impl Daemon {
@@ -206,6 +223,7 @@ impl Daemon {
                 self.message(message);
             }
             self.pipeline.expire(&mut *self.point);
+            self.answer_calls();
             if chores.elapsed() >= CHORES {
                 chores = Instant::now();
                 self.chores();
@@ -249,9 +267,12 @@ impl Daemon {
 
     fn message(&mut self, message: Message) {
         match message {
-            Message::Asked(Asked { peer, request, reply }) => {
+            Message::Asked(Asked { peer, door, request: Request::AwaitCall { call }, reply }) => {
+                self.await_call(&peer, door, call, reply);
+            }
+            Message::Asked(Asked { peer, door, request, reply }) => {
                 let response = self
-                    .asked(&peer, request)
+                    .asked(&peer, door, request)
                     .unwrap_or_else(|error| Response::Error { error: format!("{error:#}") });
                 // A client that has gone needs no response.
                 reply.send(response).ok();
@@ -299,7 +320,9 @@ impl Daemon {
         for index in ended {
             self.ending.retain(|other| *other != index);
             while let Some(pending) = self.pipeline.holds.take_of_session(index) {
-                self.point.release(pending.event.task.tid);
+                if matches!(pending.waiter, Waiter::Thread(_)) {
+                    self.point.release(pending.event.task.tid);
+                }
             }
             let stats = self.pipeline.sessions.get_mut(index).map(|session| session.stats.clone());
             let detail = serde_json::to_value(stats).unwrap_or_default();
@@ -307,6 +330,7 @@ impl Daemon {
                 tracing::error!(%error, "the end of a session could not be recorded");
             }
             self.pipeline.sessions.remove(index);
+            self.calls.forget(index);
             if let Err(error) = self.point.forget(index) {
                 tracing::error!(%error, "a session's slot could not be cleared");
             }

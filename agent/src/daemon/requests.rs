@@ -6,7 +6,7 @@ use anyhow::{Context as _, bail};
 use uuid::Uuid;
 
 use super::{Daemon, TURN};
-use crate::control::{Request, Response, SessionView, StartSession, Started};
+use crate::control::{Door, Request, Response, SessionView, StartSession, Started};
 use crate::enforce::Admission;
 use crate::enforce::level::Backend;
 use crate::ledger::entry::Kind;
@@ -19,7 +19,10 @@ const SESSIONS_MAX: u32 = crate::abi::raw::AUTHZ_SESSIONS_MAX;
 
 impl Daemon {
     /// What a peer asks. None that is in a session; root, or a session's owner for what is its own.
-    pub(super) fn asked(&mut self, peer: &Peer, request: Request) -> anyhow::Result<Response> {
+    pub(super) fn asked(&mut self, peer: &Peer, door: Door, request: Request) -> anyhow::Result<Response> {
+        if door == Door::Ask {
+            return self.asked_inside(peer, request);
+        }
         if self.point.encloses(peer).context("cannot tell who asks")? {
             bail!("a process inside a session may not control authz");
         }
@@ -70,30 +73,27 @@ impl Daemon {
                 }
                 self.publish(index)
             }
-            Request::SetCall { session, call } => {
-                require_root(peer)?;
-                let index = self.find(peer, session)?;
-                if let Some(session) = self.pipeline.sessions.get_mut(index) {
-                    session.set_call(call);
-                }
-                self.publish(index)
-            }
+            Request::OpenCall(_)
+            | Request::AwaitCall { .. }
+            | Request::WithdrawCall { .. }
+            | Request::CloseCall { .. }
+            | Request::Denials { .. } => self.asked_by_gate(peer, request),
         }
     }
 
-    fn owned(&self, peer: &Peer) -> impl Iterator<Item = Uuid> {
+    pub(super) fn owned(&self, peer: &Peer) -> impl Iterator<Item = Uuid> {
         let all: Vec<_> =
             self.pipeline.sessions.iter().filter(|session| may(peer, session)).map(|s| s.id).collect();
         all.into_iter()
     }
 
-    fn find(&self, peer: &Peer, id: Uuid) -> anyhow::Result<u32> {
+    pub(super) fn find(&self, peer: &Peer, id: Uuid) -> anyhow::Result<u32> {
         let found = self.pipeline.sessions.iter().find(|session| session.id == id && may(peer, session));
         found.map(|session| session.index).with_context(|| format!("no session {id} of yours is live"))
     }
 
     /// Tells the programs what the session has become.
-    fn publish(&mut self, index: u32) -> anyhow::Result<Response> {
+    pub(super) fn publish(&mut self, index: u32) -> anyhow::Result<Response> {
         let session = self.pipeline.sessions.get_mut(index).context("the session is over")?;
         self.point.publish(session)?;
         Ok(Response::Done)

@@ -75,8 +75,8 @@ impl EnforcementPoint for Kernel {
         Ok(self.lsm.set_session(index, authz_session::default())?)
     }
 
-    fn encloses(&self, peer: &Peer) -> std::io::Result<bool> {
-        Ok(self.lsm.label_of(peer.pidfd.as_fd())?.is_some())
+    fn session_of(&self, peer: &Peer) -> std::io::Result<Option<u32>> {
+        self.lsm.label_of(peer.pidfd.as_fd())
     }
 
     /// A thread has the label of its process.
@@ -167,11 +167,14 @@ fn kernel_session(session: &Session, flags: u32) -> authz_session {
     if subject("uid") || subject("user") {
         flags |= AUTHZ_SESSION_DOMAIN_PER_CRED;
     }
+    if reads.needs("context.tool") {
+        flags |= AUTHZ_SESSION_DOMAIN_PER_CALL;
+    }
     authz_session {
         mode: if session.mode == Mode::Enforce { AUTHZ_MODE_ENFORCE } else { AUTHZ_MODE_OBSERVE },
         generation: session.generation,
         flags,
-        pad: 0,
+        calls: session.calls.current(),
         hold_ns: (session.hold_timeout + GRACE).as_nanos() as u64,
     }
 }

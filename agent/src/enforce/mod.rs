@@ -58,14 +58,19 @@ pub trait EnforcementPoint: EventSource + VerdictSink {
     /// Takes in the first process of a session, which waits. Its children follow by themselves.
     fn admit(&mut self, session: &Session, admission: &Admission) -> Result<(), Error>;
 
-    /// Tells it what a session has become: its mode, its generation.
+    /// Tells it what a session has become: its mode, its generation, its open calls.
     fn publish(&mut self, session: &Session) -> Result<(), Error>;
 
     /// The session is over.
     fn forget(&mut self, index: u32) -> Result<(), Error>;
 
+    /// The session whose process the peer is.
+    fn session_of(&self, peer: &Peer) -> std::io::Result<Option<u32>>;
+
     /// Whether the peer is a process of any session.
-    fn encloses(&self, peer: &Peer) -> std::io::Result<bool>;
+    fn encloses(&self, peer: &Peer) -> std::io::Result<bool> {
+        Ok(self.session_of(peer)?.is_some())
+    }
 
     /// Indexes of the sessions that have a task.
     fn live(&self) -> HashSet<u32>;

@@ -6,7 +6,7 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use serde_json::{Map, Value, json};
 
 use crate::abi::{self, VerdictKey, raw::*};
-use crate::event::{Action, Event, EventKind, FileIdentity, Key, Layer, Operation, Resource, Task};
+use crate::event::{Action, Belongs, Event, EventKind, FileIdentity, Key, Layer, Operation, Resource, Task};
 
 /// A record that is not understood: a bug or a version mismatch.
 #[derive(Debug, thiserror::Error)]
@@ -47,6 +47,7 @@ pub fn event(raw: &authz_event) -> Result<Event, WireError> {
         layer: Layer::Kernel,
         session: raw.session,
         task: task(raw),
+        belongs: Belongs::To { own: raw.calls, open: raw.open_calls },
         kind: kind(raw)?,
         operation: Operation {
             action,

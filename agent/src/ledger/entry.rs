@@ -34,6 +34,8 @@ pub enum Kind {
     Gap,
     /// An effect that no declared tool call explains, or another contradiction.
     Finding,
+    /// A tool call ended; `detail` says which and how.
+    CallClosed,
     /// A session ended.
     SessionEnd,
 }
@@ -48,6 +50,7 @@ impl Kind {
             Self::Remembered => "remembered",
             Self::Gap => "gap",
             Self::Finding => "finding",
+            Self::CallClosed => "call_closed",
             Self::SessionEnd => "session_end",
         }
     }

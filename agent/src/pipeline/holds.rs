@@ -4,10 +4,10 @@ use std::time::Instant;
 
 use uuid::Uuid;
 
-use super::record::decision_entry;
+use super::record::{add_detail, decision_entry};
 use super::{Answer, Given, Pipeline, Verdict, VerdictSink, give};
 use crate::event::Event;
-use crate::hold::{Pending, PendingView};
+use crate::hold::{Pending, PendingView, Waiter};
 use crate::ledger::entry::{DecidedBy, Entry, Kind};
 use crate::policy::{Effect, Evaluation};
 use crate::session::Approved;
@@ -29,7 +29,8 @@ impl Pipeline {
         let since = Instant::now();
         let deadline = since + session.hold_timeout;
         back_end.park(event.task.tid, ticket);
-        self.holds.insert(Pending { id, event, ticket, evaluation, input, since, deadline });
+        let waiter = Waiter::Thread(ticket);
+        self.holds.insert(Pending { id, event, waiter, evaluation, input, since, deadline });
     }
 
     /// A human's answer. The error is for the human.
@@ -69,7 +70,7 @@ impl Pipeline {
         reason: &str,
         back_end: &mut B,
     ) {
-        let Pending { id, event, ticket, mut evaluation, since, .. } = pending;
+        let Pending { id, event, waiter, mut evaluation, since, .. } = pending;
         let mut generation = 0;
         let mut entry = Entry::new(Kind::Answer);
         if let Some(session) = self.sessions.get_mut(event.session) {
@@ -77,38 +78,54 @@ impl Pipeline {
             let (action, resource) = (event.operation.action, &event.operation.resource.id);
             if let Some(how) = approve {
                 session.approve(action, resource, &evaluation.decision, how);
+                if let Waiter::Gate { also, .. } = &waiter {
+                    for (operation, decision) in also {
+                        session.approve(operation.action, &operation.resource.id, decision, how);
+                    }
+                }
                 evaluation.decision.effect = Effect::Allow;
             } else {
                 evaluation.decision.effect = Effect::Deny;
                 session.stats.count(action, resource, &evaluation.decision);
                 session.stats.operations -= 1;
             }
-            entry = decision_entry(session, &event, &evaluation, decided_by);
+            let attributed = session.attribute(event.belongs);
+            entry = decision_entry(session, &event, &attributed, &evaluation, decided_by);
+            if approve.is_none() && matches!(waiter, Waiter::Thread(_)) {
+                session.denied(id, &event.operation, &evaluation.decision, &attributed);
+            }
             entry.kind = Kind::Answer;
         }
         entry.id = id;
         entry.held_us = Some(since.elapsed().as_micros() as u64);
         entry.output_hash = None;
         entry.cost_us = None;
-        entry.detail = Some(serde_json::json!({
-            "by": by, "reason": reason,
-            "for": match approve {
-                None => "".into(),
-                Some(Approved::Once) => "once".to_owned(),
-                Some(Approved::Session) => "session".into(),
-                Some(Approved::For(duration)) => format!("{}s", duration.as_secs()),
-            },
-        }));
+        let scope = match approve {
+            None => String::new(),
+            Some(Approved::Once) => "once".to_owned(),
+            Some(Approved::Session) => "session".into(),
+            Some(Approved::For(duration)) => format!("{}s", duration.as_secs()),
+        };
+        for (name, value) in [("by", by), ("reason", reason), ("for", &scope)] {
+            add_detail(&mut entry, name, value.into());
+        }
         let mut allow = approve.is_some();
         if let Err(error) = self.append(entry) {
             tracing::error!(%error, "an answer could not be recorded: it is a deny");
             allow = false;
         }
         self.flush();
-        // Domain 0: what a human says for once is remembered nowhere.
-        let verdict = if allow { Verdict::Allow } else { Verdict::Deny };
-        give(back_end, Given { ticket, answer: Answer { verdict, domain: 0, generation } });
-        back_end.release(event.task.tid);
+        match waiter {
+            Waiter::Thread(ticket) => {
+                // Domain 0: what a human says for once is remembered nowhere.
+                let verdict = if allow { Verdict::Allow } else { Verdict::Deny };
+                give(back_end, Given { ticket, answer: Answer { verdict, domain: 0, generation } });
+                back_end.release(event.task.tid);
+            }
+            Waiter::Gate { arguments, .. } => {
+                self.call_answered(&event, id, allow, &evaluation.decision, arguments);
+            }
+        }
     }
 
     /// Everything that waits, as it is shown.
@@ -124,6 +141,10 @@ impl Pipeline {
                 pid: pending.event.task.tgid,
                 action: pending.event.operation.action.as_str().into(),
                 resource: pending.event.operation.resource.id.clone(),
+                tool: match &pending.waiter {
+                    Waiter::Thread(_) => None,
+                    Waiter::Gate { tool, .. } => Some(tool.clone()),
+                },
                 decision: pending.evaluation.decision.clone(),
                 waited_ms: pending.since.elapsed().as_millis() as u64,
                 left_ms: pending.deadline.saturating_duration_since(now).as_millis() as u64,

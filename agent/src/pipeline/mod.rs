@@ -3,6 +3,7 @@
 //! A denial, and a question to a human, are on the disk before they take effect; an allow is recorded
 //! by the same group commit, without waiting. Every path that cannot decide ends in [`Pipeline::refuse`].
 
+pub mod calls;
 mod holds;
 mod record;
 
@@ -11,16 +12,17 @@ use std::time::Duration;
 
 use uuid::Uuid;
 
-use crate::event::{Action, Event, EventKind, Layer};
+use crate::event::{Action, Event, EventKind, Layer, Mode};
 use crate::hold::Holds;
 use crate::ledger::entry::DecidedBy;
 use crate::ledger::{Store, Ticket};
 use crate::policy::region::{self, Remember};
 use crate::policy::{Effect, Evaluation};
 use crate::session::Sessions;
+use crate::session::calls::Attributed;
 use crate::session::identity::Hashes;
 
-use record::{build_input, check_limits, decision_entry, refuse, undecided};
+use record::{add_detail, build_input, check_limits, decision_entry, refuse, undecided};
 
 /// Where events come from.
 pub trait EventSource {
@@ -112,6 +114,8 @@ pub struct Pipeline {
     /// Denials whose record is not on the disk yet, and the answers they will become.
     undelivered: Vec<Given>,
     last_ticket: Option<Ticket>,
+    /// Tool calls that a human has answered, or nobody in time.
+    answered: Vec<calls::CallView>,
 }
 
 /// An answer on its way.
@@ -133,6 +137,7 @@ impl Pipeline {
             next_evaluation: 1,
             undelivered: Vec::new(),
             last_ticket: None,
+            answered: Vec::new(),
         }
     }
 
@@ -190,7 +195,8 @@ impl Pipeline {
             }
             return;
         };
-        let (input, broken) = build_input(session, &event, &mut self.hashes);
+        let attributed = session.attribute(event.belongs);
+        let (input, broken) = build_input(session, &event, &attributed, &mut self.hashes);
         let mut evaluation = session.engine.decide(&input);
         if let Some(cause) = broken {
             refuse(&mut evaluation, cause);
@@ -222,7 +228,7 @@ impl Pipeline {
         let id = Uuid::now_v7();
         let pending = evaluation.decision.effect == Effect::Escalate && ticket.is_some();
         session.stats.count(event.operation.action, &event.operation.resource.id, &evaluation.decision);
-        let mut entry = decision_entry(session, &event, &evaluation, decided_by);
+        let mut entry = decision_entry(session, &event, &attributed, &evaluation, decided_by);
         entry.id = id;
         entry.input = Some(input.to_value());
         if let Some(instead) = &instead {
@@ -233,6 +239,7 @@ impl Pipeline {
         if let Err(error) = recorded {
             refuse(&mut evaluation, format!("the ledger cannot be written: {error}"));
         }
+        self.tell(&event, id, &evaluation, &attributed);
         let verdict = match (evaluation.decision.effect, instead) {
             (Effect::Allow, _) => Verdict::Allow,
             (Effect::Compute, Some(instead)) => Verdict::Compute(instead),
@@ -285,10 +292,16 @@ impl Pipeline {
         let effect = if allowed { Effect::Allow } else { Effect::Deny };
         let evaluation = known.map_or_else(|| undecided(effect), |known| known.evaluation.clone());
         session.stats.count(event.operation.action, &event.operation.resource.id, &evaluation.decision);
-        let mut entry = decision_entry(session, event, &evaluation, DecidedBy::table_of(event.layer));
-        entry.detail = known.map(|known| serde_json::json!({ "evaluated_as": known.id }));
+        let attributed = session.attribute(event.belongs);
+        let mut entry =
+            decision_entry(session, event, &attributed, &evaluation, DecidedBy::table_of(event.layer));
+        if let Some(known) = known {
+            add_detail(&mut entry, "evaluated_as", serde_json::json!(known.id));
+        }
         entry.cost_us = None;
+        let id = entry.id;
         self.append_or_log(entry);
+        self.tell(event, id, &evaluation, &attributed);
     }
 
     /// The enforcement point could not decide.
@@ -301,8 +314,21 @@ impl Pipeline {
         let mut evaluation = undecided(Effect::Deny);
         refuse(&mut evaluation, cause.to_owned());
         session.stats.count(event.operation.action, &event.operation.resource.id, &evaluation.decision);
-        let entry = decision_entry(session, event, &evaluation, DecidedBy::Failsafe);
+        let attributed = session.attribute(event.belongs);
+        let entry = decision_entry(session, event, &attributed, &evaluation, DecidedBy::Failsafe);
+        let id = entry.id;
         self.append_or_log(entry);
+        self.tell(event, id, &evaluation, &attributed);
+    }
+
+    /// Keeps what was denied for the answer to the tool call that caused it.
+    fn tell(&mut self, event: &Event, id: Uuid, evaluation: &Evaluation, attributed: &Attributed) {
+        if evaluation.decision.effect == Effect::Deny
+            && let Some(session) = self.sessions.get_mut(event.session)
+            && session.mode == Mode::Enforce
+        {
+            session.denied(id, &event.operation, &evaluation.decision, attributed);
+        }
     }
 
     fn know(&mut self, known: Known) -> u64 {

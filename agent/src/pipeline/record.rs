@@ -3,20 +3,24 @@
 use std::time::Duration;
 
 use super::Pipeline;
-use crate::event::{Action, Event, Mode};
+use crate::event::{Action, Belongs, Event, Mode};
 use crate::ledger::LedgerError;
 use crate::ledger::entry::{Attribution, DecidedBy, Entry, Kind, ResourceEntry};
-use crate::policy::input::{Context, Input, Subject};
+use crate::policy::input::{Context, Input, Subject, Tool};
 use crate::policy::{Decision, Drawn, Effect, Evaluation};
 use crate::session::Session;
+use crate::session::calls::Attributed;
 use crate::session::identity::{self, Hashes};
+
+/// What happens under no call.
+pub(super) const NO_CALL: Belongs = Belongs::To { own: 0, open: 0 };
 
 impl Pipeline {
     /// Appends an entry about a session that is no decision.
     pub fn note(&mut self, session: u32, kind: Kind, detail: serde_json::Value) -> Result<(), LedgerError> {
         let mut entry = Entry::new(kind);
         if let Some(session) = self.sessions.get_mut(session) {
-            of_session(session, &mut entry);
+            of_session(session, &session.attribute(NO_CALL), &mut entry);
         }
         entry.detail = Some(detail);
         self.append(entry)?;
@@ -38,7 +42,9 @@ impl Pipeline {
             session.stats.operations += hits;
             session.stats.remembered += hits;
             let mut entry = Entry::new(Kind::Remembered);
-            of_session(session, &mut entry);
+            let attributed = counted(session);
+            of_session(session, &attributed, &mut entry);
+            entry.detail = detail_of(&attributed);
             entry.id = known.id;
             entry.count = Some(hits);
             entry.decided_by = Some(DecidedBy::table_of(known.layer));
@@ -106,16 +112,21 @@ pub(super) fn check_limits(session: &mut Session, evaluation: &mut Evaluation) {
 }
 
 /// The input of an event, and why it cannot be trusted, if so.
-pub(super) fn build_input(session: &Session, event: &Event, hashes: &mut Hashes) -> (Input, Option<String>) {
+pub(super) fn build_input(
+    session: &Session,
+    event: &Event,
+    attributed: &Attributed,
+    hashes: &mut Hashes,
+) -> (Input, Option<String>) {
     let reads = session.engine.reads();
     let properties = identity::subject(reads, &event.task, session.first_pid);
     let context = Context {
         layer: event.layer,
         mode: session.mode,
         session: Some(session.id.to_string()),
-        trace_id: Some(session.trace.to_string()),
-        span_id: Some(span(session)),
-        tool: session.call.as_ref().map(|call| call.tool.clone()),
+        trace_id: Some(attributed.trace.to_string()),
+        span_id: Some(attributed.span.to_string()),
+        tool: tool(session, attributed),
     };
     let mut input = Input::new(Subject::agent(&session.name, properties), &event.operation, context);
     let mut broken = None;
@@ -133,15 +144,47 @@ pub(super) fn build_input(session: &Session, event: &Event, hashes: &mut Hashes)
     (input, broken)
 }
 
-fn span(session: &Session) -> String {
-    session.call.as_ref().map_or_else(|| session.span.to_string(), |call| call.span.clone())
+/// The tool call that policy sees: only one that is certain.
+fn tool(session: &Session, attributed: &Attributed) -> Option<Tool> {
+    let [call] = attributed.calls[..] else { return None };
+    let certain = attributed.attribution == Attribution::Exact;
+    session.calls.get(call).filter(|_| certain).map(|call| call.tool.clone())
 }
 
-pub(super) fn of_session(session: &Session, entry: &mut Entry) {
+/// To what operations belong that were only counted: any call that was open meanwhile.
+fn counted(session: &mut Session) -> Attributed {
+    let recent = session.calls.take_recent();
+    let mut attributed = session.attribute(NO_CALL);
+    if !recent.is_empty() {
+        attributed.attribution = Attribution::Ambiguous;
+        attributed.candidates = recent.iter().filter_map(|id| Some(session.calls.get(*id)?.span)).collect();
+        attributed.calls = recent;
+    }
+    attributed
+}
+
+/// What an entry says of calls that are not certain, or over.
+fn detail_of(attributed: &Attributed) -> Option<serde_json::Value> {
+    match attributed.attribution {
+        Attribution::Ambiguous => Some(serde_json::json!({ "candidates": attributed.candidates })),
+        Attribution::Exact if attributed.after_end => Some(serde_json::json!({ "after_end": true })),
+        _ => None,
+    }
+}
+
+/// Adds a member to an entry's detail.
+pub(super) fn add_detail(entry: &mut Entry, name: &str, value: serde_json::Value) {
+    let detail = entry.detail.get_or_insert_with(|| serde_json::json!({}));
+    if let Some(members) = detail.as_object_mut() {
+        members.insert(name.to_owned(), value);
+    }
+}
+
+pub(super) fn of_session(session: &Session, attributed: &Attributed, entry: &mut Entry) {
     entry.session = Some(session.id);
-    entry.trace_id = Some(session.trace);
-    entry.span_id = span(session).parse().ok();
-    entry.attribution = Some(if session.call.is_some() { Attribution::Exact } else { Attribution::None });
+    entry.trace_id = Some(attributed.trace);
+    entry.span_id = Some(attributed.span);
+    entry.attribution = Some(attributed.attribution);
     entry.mode = Some(session.mode);
     entry.policy = Some(session.engine.digest().to_owned());
 }
@@ -149,11 +192,13 @@ pub(super) fn of_session(session: &Session, entry: &mut Entry) {
 pub(super) fn decision_entry(
     session: &Session,
     event: &Event,
+    attributed: &Attributed,
     evaluation: &Evaluation,
     decided_by: DecidedBy,
 ) -> Entry {
     let mut entry = Entry::new(Kind::Decision);
-    of_session(session, &mut entry);
+    of_session(session, attributed, &mut entry);
+    entry.detail = detail_of(attributed);
     entry.layer = Some(event.layer);
     entry.action = Some(event.operation.action);
     entry.resource = Some(ResourceEntry {

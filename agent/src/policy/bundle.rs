@@ -9,13 +9,13 @@ use sha2::{Digest, Sha256};
 
 use super::decision::Effect;
 use super::error::{Location, PolicyError};
-use super::shipped::{LIBRARY, PRESETS};
+use super::shipped::{LIBRARY, PRESETS, TOOLS};
 
 /// The data of a bundle is one file of this name, as in an OPA bundle.
 const DATA: &str = "data.json";
 
 /// Keys of `data.authz` that only the daemon gives.
-const RESERVED: &[&str] = &["protected"];
+const RESERVED: &[&str] = &["protected", "ask"];
 
 /// What data must not pretend to be.
 const RULES: &[&str] = &["decision", "deny", "escalate", "compute", "allow"];
@@ -45,6 +45,8 @@ impl FromStr for PolicySource {
 pub struct Generated {
     /// Directories of authz itself, which no policy can open for change.
     pub protected: Vec<String>,
+    /// Patterns of the sockets by which a session's own gates ask, which it may reach nevertheless.
+    pub ask: Vec<String>,
     /// Directories the agent works in, unless a data file of the policy names others.
     pub workspace: Vec<String>,
 }
@@ -82,6 +84,10 @@ impl Bundle {
                 text: (*text).to_owned(),
                 library: true,
             });
+        }
+        for (path, text) in TOOLS {
+            let origin = format!("authz:{path}");
+            merge(&mut builder.presets, parse_data(&origin, text)?, &origin, "data")?;
         }
         for source in sources {
             match source {
@@ -243,6 +249,7 @@ impl Builder {
         overlay(&mut data, authz_data("workspace", &generated.workspace));
         overlay(&mut data, self.data);
         overlay(&mut data, authz_data("protected", &generated.protected));
+        overlay(&mut data, authz_data("ask", &generated.ask));
         check_default(&data)?;
         self.policies.sort_by(|a, b| a.path.cmp(&b.path));
         Ok(Bundle { policies: self.policies, tests: self.tests, data })

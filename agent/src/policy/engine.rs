@@ -15,6 +15,7 @@ use super::bundle::{Bundle, PolicyFile, sha256};
 use super::decision::Decision;
 use super::error::{PolicyError, one_line, split_engine_message};
 use super::floor::Floor;
+use super::implied::Tools;
 use super::input::Input;
 use super::reads::Reads;
 use super::{builtins, lint};
@@ -24,6 +25,9 @@ const ENTRY: &str = "data.authz.decision";
 
 /// What holds without decisions.
 const FLOOR: &str = "data.authz.floor";
+
+/// What tools do.
+const TOOLS: &str = "data.authz.tools";
 
 /// How long one evaluation may take unless told otherwise.
 const LIMIT: Duration = Duration::from_millis(500);
@@ -47,6 +51,7 @@ struct Policy {
     digest: String,
     reads: Reads,
     floor: Floor,
+    tools: Tools,
     /// As loaded, to start anew from after a panic.
     pristine: regorus::Engine,
 }
@@ -88,9 +93,10 @@ impl Engine {
         engine
             .compile_with_entrypoint(&ENTRY.into())
             .map_err(|error| lint::unbound(&program, PolicyError::from_engine(&error)))?;
-        let floor = floor(engine.clone())?;
+        let floor = Floor::parse(&fixed(engine.clone(), FLOOR)?)?;
+        let tools = Tools::parse(&fixed(engine.clone(), TOOLS)?)?;
         let (digest, reads) = (bundle.digest(), Reads::of(&program));
-        let policy = Policy { digest, reads, floor, pristine: engine.clone() };
+        let policy = Policy { digest, reads, floor, tools, pristine: engine.clone() };
         Ok(Self { engine, policy: Arc::new(policy), limit: LIMIT })
     }
 
@@ -114,6 +120,11 @@ impl Engine {
     /// What holds even if nobody decides.
     pub fn floor(&self) -> &Floor {
         &self.policy.floor
+    }
+
+    /// What tools do with their arguments.
+    pub fn tools(&self) -> &Tools {
+        &self.policy.tools
     }
 
     /// Decides. An error, an undefined or malformed decision and a time-out are a deny with a cause.
@@ -165,14 +176,14 @@ impl Engine {
     }
 }
 
-/// The floor that rules or data state; a policy without one restricts nothing by it.
-fn floor(mut engine: regorus::Engine) -> Result<Floor, PolicyError> {
+/// What rules or data state without an input; null if they do not.
+fn fixed(mut engine: regorus::Engine, name: &str) -> Result<Value, PolicyError> {
     let results =
-        engine.eval_query(FLOOR.to_owned(), false).map_err(|error| PolicyError::from_engine(&error))?;
+        engine.eval_query(name.to_owned(), false).map_err(|error| PolicyError::from_engine(&error))?;
     let value = results.result.first().and_then(|result| result.expressions.first());
     let value = value.map(|expression| serde_json::to_value(&expression.value)).transpose();
-    let value = value.map_err(|error| PolicyError::Engine(format!("{FLOOR} is not JSON: {error}")))?;
-    Ok(Floor::parse(&value.unwrap_or_default())?)
+    let value = value.map_err(|error| PolicyError::Engine(format!("{name} is not JSON: {error}")))?;
+    Ok(value.unwrap_or_default())
 }
 
 /// Parses and compiles the files of a bundle and of its tests.

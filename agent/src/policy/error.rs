@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use super::floor::FloorError;
+use super::implied::ImpliedError;
 
 /// A place in a policy or data file. Lines and columns count from 1.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize)]
@@ -76,6 +77,9 @@ pub enum PolicyError {
     /// What the policy states as its floor cannot be one.
     #[error(transparent)]
     Floor(#[from] FloorError),
+    /// What tools do is not described as it must be.
+    #[error(transparent)]
+    Tools(#[from] ImpliedError),
     /// The engine refuses the policy without naming a place.
     #[error("the policy cannot be loaded: {0}")]
     Engine(String),

@@ -3,7 +3,7 @@
 //! A [`bundle`] is loaded from folders, files and presets, checked ([`lint`]) and made into an
 //! [`engine`], which turns an [`input`] into a [`decision`]. [`reads`] says which fields of the input
 //! the policy looks at, and [`region`] how far a decision may be remembered because of it. The [`floor`]
-//! is what a policy states once for all, to hold without decisions.
+//! is what a policy states once for all, to hold without decisions; [`implied`] is what it knows of tools.
 
 pub mod archive;
 mod ast;
@@ -14,6 +14,7 @@ pub mod engine;
 pub mod error;
 pub mod floor;
 mod glob;
+pub mod implied;
 pub mod input;
 pub mod kept;
 mod lint;
@@ -28,6 +29,7 @@ pub use decision::{Decision, Effect, Limits, Rate, RuleRef};
 pub use engine::{Engine, Evaluation};
 pub use error::{Location, PolicyError};
 pub use floor::Floor;
+pub use implied::Tools;
 pub use input::Input;
 pub use reads::Reads;
 pub use region::{DomainKey, Remember};

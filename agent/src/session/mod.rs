@@ -1,5 +1,6 @@
 //! Who: a process tree under one policy.
 
+pub mod calls;
 pub mod identity;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
@@ -8,19 +9,11 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::event::{Action, Mode};
+use crate::event::{Action, Belongs, Mode, Operation};
+use crate::ledger::Time;
 use crate::ledger::entry::Hex;
 use crate::policy::{Decision, Effect, Engine, Limits};
-
-/// A tool call that is open in the session.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Call {
-    /// What policy sees of it.
-    #[serde(flatten)]
-    pub tool: crate::policy::input::Tool,
-    /// Its span.
-    pub span: String,
-}
+use calls::{Attributed, Calls, DenialView};
 
 /// A process tree under one policy.
 pub struct Session {
@@ -44,8 +37,10 @@ pub struct Session {
     pub trace: Hex<16>,
     /// The root span.
     pub span: Hex<8>,
-    /// The open tool call.
-    pub call: Option<Call>,
+    /// Its tool calls.
+    pub calls: Calls,
+    /// The latest denials, for whoever asks.
+    pub denials: VecDeque<DenialView>,
     /// The first process.
     pub first_pid: i32,
     /// What happened so far.
@@ -72,6 +67,9 @@ pub struct Stats {
     /// The first denials.
     pub denials: Vec<Denial>,
 }
+
+/// How many denials a session keeps for its gates.
+const DENIALS_KEPT: usize = 1000;
 
 /// How many denials the summary shows.
 const DENIALS_SHOWN: usize = 10;
@@ -143,7 +141,8 @@ impl Session {
             hold_timeout,
             trace,
             span: Hex(span),
-            call: None,
+            calls: Calls::default(),
+            denials: VecDeque::new(),
             first_pid,
             stats: Stats::default(),
             approvals: Vec::new(),
@@ -151,14 +150,49 @@ impl Session {
         }
     }
 
-    /// Opens or closes a tool call. True: what domains mean has changed.
-    pub fn set_call(&mut self, call: Option<Call>) -> bool {
-        self.call = call;
-        let changed = self.engine.reads().needs("context.tool");
-        if changed {
+    /// Which tool calls are open has changed, and with it what domains mean.
+    pub fn calls_changed(&mut self) {
+        if self.engine.reads().needs("context.tool") {
             self.generation += 1;
         }
-        changed
+    }
+
+    /// To which tool call an operation belongs.
+    pub fn attribute(&self, belongs: Belongs) -> Attributed {
+        self.calls.attribute(belongs, self.trace, self.span)
+    }
+
+    /// Keeps a denial for who made the call. Only what policy denies, never what the system does.
+    pub fn denied(&mut self, id: Uuid, operation: &Operation, decision: &Decision, attributed: &Attributed) {
+        let rule = decision.rules.first();
+        let rule_id = rule.map_or("", |rule| &rule.id);
+        let (action, resource) = (operation.action.as_str(), &operation.resource.id);
+        let alike = |known: &&mut DenialView| {
+            known.action == action
+                && known.resource == *resource
+                && known.rule == rule_id
+                && known.calls == attributed.calls
+        };
+        if let Some(known) = self.denials.iter_mut().find(alike) {
+            known.count += 1;
+            return;
+        }
+        if self.denials.len() >= DENIALS_KEPT {
+            self.denials.pop_front();
+        }
+        self.denials.push_back(DenialView {
+            id,
+            time: Time::now().to_string(),
+            action: action.into(),
+            resource: resource.clone(),
+            rule: rule_id.into(),
+            reason: rule.map(|rule| rule.reason.clone()).unwrap_or_default(),
+            advice: rule.map(|rule| rule.advice.clone()).unwrap_or_default(),
+            span_id: Some(attributed.span.to_string()),
+            attribution: attributed.attribution,
+            count: 1,
+            calls: attributed.calls.clone(),
+        });
     }
 
     /// Keeps a human's yes.
@@ -267,6 +301,11 @@ impl Sessions {
     /// The session of an index.
     pub fn get_mut(&mut self, index: u32) -> Option<&mut Session> {
         self.live.get_mut(&index)
+    }
+
+    /// The session of an index.
+    pub fn get(&self, index: u32) -> Option<&Session> {
+        self.live.get(&index)
     }
 
     /// By id.

@@ -14,6 +14,8 @@ const SO_PEERPIDFD: libc::c_int = 77;
 pub struct Peer {
     /// Its user.
     pub uid: u32,
+    /// Its group.
+    pub gid: u32,
     /// Its number at the time.
     pub pid: i32,
     /// A handle on it, which no later process can take over.
@@ -29,7 +31,7 @@ pub fn peer_of(socket: &impl AsFd) -> io::Result<Peer> {
         Err(error) if error.raw_os_error() == Some(libc::ENOPROTOOPT) => pidfd_open(cred.pid())?,
         other => other?,
     };
-    Ok(Peer { uid: cred.uid(), pid: cred.pid(), pidfd })
+    Ok(Peer { uid: cred.uid(), gid: cred.gid(), pid: cred.pid(), pidfd })
 }
 
 fn peer_pidfd(socket: &impl AsFd) -> io::Result<OwnedFd> {

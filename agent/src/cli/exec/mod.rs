@@ -22,6 +22,7 @@ use crate::enforce::landlock::Laid;
 use crate::enforce::level::{Backend, Level};
 use crate::enforce::probe::Probe;
 use crate::event::Mode;
+use crate::paths;
 use crate::policy::decision::duration;
 use crate::session::Stats;
 use crate::sys::spawn::{Confinement, spawn_gated};
@@ -31,6 +32,9 @@ use identity::Identity;
 pub const FAILED: u8 = 125;
 const NOT_EXECUTABLE: u8 = 126;
 const NOT_FOUND: u8 = 127;
+
+/// The environment variable by which gates inside a session find the socket where they ask.
+pub const ASK_VARIABLE: &str = "AUTHZ_SOCKET";
 
 /// Run a command under policy.
 #[derive(Debug, Args)]
@@ -108,7 +112,7 @@ impl Exec {
         let instance = Uuid::now_v7().simple().to_string();
         let (mut daemon, socket) = start_daemon(&instance, &self.state()?)?;
         let mut client = connect(&socket)?;
-        match self.launch(&mut client, choice, None)? {
+        match self.launch(&mut client, &socket, choice, None)? {
             Launched::Running(child, session) => {
                 let status = wait::wait(child, signals)?;
                 self.summary(&mut client, session.session);
@@ -133,6 +137,7 @@ impl Exec {
     fn launch(
         &self,
         client: &mut Client,
+        socket: &Path,
         choice: &Choice,
         confined: Option<(Confinement, Laid)>,
     ) -> anyhow::Result<Launched> {
@@ -141,7 +146,9 @@ impl Exec {
         let (confinement, floor) = confined.unzip();
         request.floor = floor.clone();
         let mut started = None;
-        let command = identity.prepare(&self.command);
+        let mut command = identity.prepare(&self.command);
+        // Where the agent's own hooks ask about tool calls.
+        command.env(ASK_VARIABLE, socket.with_file_name(paths::ASK));
         let child = spawn_gated(command, identity.credentials, confinement, |pid, listener| {
             let request = StartSession { pid, listener, ..request };
             match client.ask(&Request::StartSession(request))? {

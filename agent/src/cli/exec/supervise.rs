@@ -72,7 +72,7 @@ fn supervise(
     let (socket, daemon) = start_daemon(exec.state()?)?;
     let mut client = connect(&socket)?;
     let confined = confined(exec)?;
-    let (status, session) = match exec.launch(&mut client, choice, Some(confined))? {
+    let (status, session) = match exec.launch(&mut client, &socket, choice, Some(confined))? {
         Launched::Running(child, session) => (wait::wait_as_parent(child, signals)?, session),
         Launched::NotExecuted(status, session) => (status, session),
         Launched::Refused(why) => bail!("{why}"),

@@ -149,7 +149,9 @@ impl<'a> Call<'a> {
 
     /// A record of what is to be decided.
     pub fn record(&self, action: Action) -> Box<authz_event> {
-        facts::record(&self.target, self.asked.number, action)
+        let mut raw = facts::record(&self.target, self.asked.number, action);
+        self.session.put_calls(&mut raw);
+        raw
     }
 
     /// Decides. What aims at the supervisor is refused whatever the policy says.

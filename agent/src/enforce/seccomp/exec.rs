@@ -7,6 +7,7 @@ use std::io::Read;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
+use std::sync::atomic::Ordering;
 
 use nix::errno::Errno;
 use nix::sys::signal::{Signal, kill};
@@ -222,6 +223,10 @@ fn run(call: &Call<'_>, decided: &Decided) -> Result {
     loop {
         match ptrace::wait() {
             Ok((pid, Stop::Exec)) => {
+                let session = call.session;
+                if session.had_calls.load(Ordering::Acquire) {
+                    session.lineage.executed(pid, session.calls.load(Ordering::Acquire));
+                }
                 if !is_decided(pid, decided) {
                     // Nothing of it has run.
                     kill(Pid::from_raw(pid), Signal::SIGKILL).ok();

@@ -14,6 +14,7 @@ use nix::errno::Errno;
 use nix::sys::eventfd::EventFd;
 
 use super::blocked::Blocked;
+use super::lineage::Lineage;
 use super::table::Table;
 use crate::abi::raw::*;
 use crate::clock::monotonic_ns;
@@ -56,13 +57,28 @@ pub struct Known {
     pub control: Vec<PathBuf>,
     /// A process may have a root or namespace of its own, by a rule of the policy.
     pub moved: AtomicBool,
+    /// The set of tool calls that are open.
+    pub calls: AtomicU32,
+    /// There was ever one.
+    pub had_calls: AtomicBool,
+    /// Under which set processes were started.
+    pub lineage: Lineage,
 }
 
 impl Known {
     /// Whether a path is that of a control socket: no session speaks to one, in any mode.
     pub fn is_control(&self, path: &[u8]) -> bool {
         let path = Path::new(OsStr::from_bytes(path));
-        self.control.iter().any(|folder| path.starts_with(folder))
+        let asks = path.file_name().is_some_and(|name| name == crate::paths::ASK);
+        !asks && self.control.iter().any(|folder| path.starts_with(folder))
+    }
+
+    /// Puts under which tool calls a process acts.
+    pub fn put_calls(&self, raw: &mut authz_event) {
+        if self.had_calls.load(Ordering::Acquire) {
+            raw.open_calls = self.calls.load(Ordering::Acquire);
+            raw.calls = self.lineage.of(raw.tgid as i32);
+        }
     }
 }
 

@@ -17,6 +17,7 @@ mod facts;
 pub mod filter;
 mod image;
 mod judge;
+mod lineage;
 mod map;
 mod names;
 mod open;
@@ -49,6 +50,7 @@ use crate::sys::peer::Peer;
 use crate::sys::seccomp::Listener;
 use blocked::Blocked;
 use judge::{Judge, Known};
+use lineage::Lineage;
 use worker::Workers;
 
 /// The supervisor as the daemon sees it.
@@ -84,7 +86,8 @@ impl Supervisor {
 fn one_domain(session: &Session) -> bool {
     let reads = session.engine.reads();
     let differs = ["uid", "user", "pid", "exe", "comm", "parents"];
-    !differs.iter().any(|fact| reads.needs(&format!("subject.properties.{fact}")))
+    !reads.needs("context.tool")
+        && !differs.iter().any(|fact| reads.needs(&format!("subject.properties.{fact}")))
 }
 
 impl EnforcementPoint for Supervisor {
@@ -120,6 +123,9 @@ impl EnforcementPoint for Supervisor {
             hold_timeout: session.hold_timeout,
             control,
             moved: AtomicBool::new(false),
+            calls: AtomicU32::new(session.calls.current()),
+            had_calls: AtomicBool::new(false),
+            lineage: Lineage::default(),
         });
         if let Ok(mut sessions) = self.judge.sessions.write() {
             sessions.insert(session.index, known.clone());
@@ -132,6 +138,9 @@ impl EnforcementPoint for Supervisor {
         if let Some(known) = self.session(session.index) {
             known.enforce.store(session.mode == Mode::Enforce, Ordering::Release);
             known.generation.store(session.generation, Ordering::Release);
+            let calls = session.calls.current();
+            known.had_calls.fetch_or(calls != 0, Ordering::AcqRel);
+            known.calls.store(calls, Ordering::Release);
         }
         Ok(())
     }
@@ -146,6 +155,17 @@ impl EnforcementPoint for Supervisor {
     /// A session's connections are made by this process, which refuses them; by number as a second guard.
     fn encloses(&self, peer: &Peer) -> std::io::Result<bool> {
         Ok(process::is_inside(peer.pid))
+    }
+
+    /// The one session, whose connections are made by this process.
+    fn session_of(&self, peer: &Peer) -> std::io::Result<Option<u32>> {
+        let ours = peer.pid == std::process::id() as i32 || process::is_inside(peer.pid);
+        let sessions = self.judge.sessions.read().map_err(|_| std::io::Error::other("a worker failed"))?;
+        let mut all = sessions.keys().copied();
+        Ok(match (all.next(), all.next()) {
+            (Some(index), None) if ours => Some(index),
+            _ => None,
+        })
     }
 
     /// A listener hangs up when the last process under its filter is gone.

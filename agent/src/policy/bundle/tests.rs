@@ -108,7 +108,11 @@ fn the_digest_is_of_the_content_and_not_of_where_it_lies() {
 
 #[test]
 fn a_stored_bundle_is_the_bundle() {
-    let generated = Generated { protected: vec!["/run/authz".into()], workspace: vec!["/work".into()] };
+    let generated = Generated {
+        protected: vec!["/run/authz".into()],
+        workspace: vec!["/work".into()],
+        ..Generated::default()
+    };
     let bundle = Bundle::load(&["preset:coding-agent".parse().unwrap()], &generated).unwrap();
     let stored = Bundle::from_files(bundle.files()).unwrap();
     assert_eq!(stored.digest(), bundle.digest());

@@ -4,8 +4,11 @@ use crate::policy::decision::Effect;
 use proptest::prelude::*;
 use serde_json::json;
 
-const GENERATED: fn() -> Generated =
-    || Generated { protected: vec!["/run/authz".into()], workspace: vec!["/work".into()] };
+const GENERATED: fn() -> Generated = || Generated {
+    protected: vec!["/run/authz".into()],
+    workspace: vec!["/work".into()],
+    ..Generated::default()
+};
 
 fn preset(name: &str) -> Engine {
     Engine::load(&Bundle::load(&[PolicySource::Preset(name.into())], &GENERATED()).unwrap()).unwrap()

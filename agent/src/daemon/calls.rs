@@ -1,0 +1,220 @@
+//! What gates ask about tool calls: those outside a session, which its owner runs, and those inside, which speak
+//! for their own session only.
+
+use std::collections::HashMap;
+
+use anyhow::{Context as _, bail};
+use tokio::sync::oneshot;
+use uuid::Uuid;
+
+use super::{Daemon, TURN};
+use crate::control::{Door, Request, Response};
+use crate::event::Task;
+use crate::pipeline::calls::CallView;
+use crate::session::calls::{Source, ToolCall};
+use crate::sys::peer::Peer;
+
+/// Calls that a human is asked about: who waits for the answer, and answers that nobody has fetched yet.
+#[derive(Default)]
+pub(super) struct Waiting {
+    /// The session of each call that is pending.
+    pending: HashMap<Uuid, u32>,
+    waiting: HashMap<Uuid, oneshot::Sender<Response>>,
+    answered: HashMap<Uuid, CallView>,
+}
+
+impl Waiting {
+    /// The session is over, and with it its calls.
+    pub(super) fn forget(&mut self, index: u32) {
+        let over: Vec<_> =
+            self.pending.iter().filter(|(_, session)| **session == index).map(|(id, _)| *id).collect();
+        for id in over {
+            self.pending.remove(&id);
+            self.waiting.remove(&id);
+            self.answered.remove(&id);
+        }
+    }
+}
+
+impl Daemon {
+    /// A process of a session asks for itself.
+    pub(super) fn asked_inside(&mut self, peer: &Peer, request: Request) -> anyhow::Result<Response> {
+        let index = self.session_of(peer)?;
+        let id = self.pipeline.sessions.get_mut(index).context("the session is over")?.id;
+        match request {
+            Request::OpenCall(asked) if asked.session.is_some_and(|session| session != id) => {
+                bail!("a process of session {id} asks for that session only")
+            }
+            Request::OpenCall(asked) => self.open_call(index, &asked, Source::Session, peer),
+            Request::WithdrawCall { call } => self.withdraw_call(index, call),
+            Request::CloseCall { call, outcome } => self.close_call(index, &call, outcome),
+            Request::Denials { .. } => Ok(self.denials(&[index])),
+            _ => bail!("a process inside a session may not control authz"),
+        }
+    }
+
+    /// Which session the peer is in.
+    fn session_of(&self, peer: &Peer) -> anyhow::Result<u32> {
+        let session = self.point.session_of(peer).context("cannot tell who asks")?;
+        session.context("this socket is for the processes of a session; ask the control socket instead")
+    }
+
+    /// A gate outside asks, for a session that is its user's.
+    pub(super) fn asked_by_gate(&mut self, peer: &Peer, request: Request) -> anyhow::Result<Response> {
+        match request {
+            Request::OpenCall(asked) => {
+                let index = self.session_meant(peer, asked.session)?;
+                self.open_call(index, &asked, Source::Gate, peer)
+            }
+            Request::WithdrawCall { call } => {
+                let index = *self.calls.pending.get(&call).context("no call waits under this id")?;
+                self.check_owner(peer, index)?;
+                self.withdraw_call(index, call)
+            }
+            Request::CloseCall { call, outcome } => {
+                let mine = self.indexes(peer);
+                let open = |index: &u32| {
+                    self.pipeline
+                        .sessions
+                        .get(*index)
+                        .is_some_and(|session| session.calls.find(&call).is_some())
+                };
+                let index = mine.into_iter().find(open);
+                let index = index.with_context(|| format!("no call {call:?} of yours is open"))?;
+                self.close_call(index, &call, outcome)
+            }
+            Request::Denials { session: None } => Ok(self.denials(&self.indexes(peer))),
+            Request::Denials { session: Some(session) } => Ok(self.denials(&[self.find(peer, session)?])),
+            _ => bail!("not a request of a gate"),
+        }
+    }
+
+    fn indexes(&self, peer: &Peer) -> Vec<u32> {
+        let owned: Vec<_> = self.owned(peer).collect();
+        self.pipeline.sessions.iter().filter(|s| owned.contains(&s.id)).map(|s| s.index).collect()
+    }
+
+    fn check_owner(&self, peer: &Peer, index: u32) -> anyhow::Result<()> {
+        if self.indexes(peer).contains(&index) { Ok(()) } else { bail!("that session is not yours") }
+    }
+
+    fn session_meant(&self, peer: &Peer, session: Option<Uuid>) -> anyhow::Result<u32> {
+        if let Some(id) = session {
+            return self.find(peer, id);
+        }
+        match self.indexes(peer)[..] {
+            [index] => Ok(index),
+            [] => bail!("no session of yours is live"),
+            _ => bail!("several sessions are live: name one"),
+        }
+    }
+
+    fn open_call(
+        &mut self,
+        index: u32,
+        asked: &ToolCall,
+        source: Source,
+        peer: &Peer,
+    ) -> anyhow::Result<Response> {
+        // A call and what happens under it must not be mixed with what came before.
+        while self.pipeline.turn(&mut *self.point, TURN) {}
+        let view =
+            self.pipeline.open_call(index, asked, source, task_of(peer)).map_err(anyhow::Error::msg)?;
+        if view.pending.is_some() {
+            self.calls.pending.insert(view.call, index);
+        }
+        if let Err(error) = self.publish(index) {
+            // Not seen by the enforcement point: nothing may happen under it.
+            self.pipeline
+                .close_call(index, &view.call.to_string(), crate::session::calls::Outcome::Lost)
+                .ok();
+            return Err(error);
+        }
+        Ok(Response::Call(view))
+    }
+
+    fn withdraw_call(&mut self, index: u32, call: Uuid) -> anyhow::Result<Response> {
+        self.pipeline.withdraw_call(index, call).map_err(anyhow::Error::msg)?;
+        Ok(Response::Done)
+    }
+
+    fn close_call(
+        &mut self,
+        index: u32,
+        call: &str,
+        outcome: crate::session::calls::Outcome,
+    ) -> anyhow::Result<Response> {
+        // What was denied until now is in the ring already.
+        while self.pipeline.turn(&mut *self.point, TURN) {}
+        let denials = self.pipeline.close_call(index, call, outcome).map_err(anyhow::Error::msg)?;
+        self.publish(index)?;
+        Ok(Response::Closed { denials })
+    }
+
+    fn denials(&self, indexes: &[u32]) -> Response {
+        let sessions = indexes.iter().filter_map(|index| self.pipeline.sessions.get(*index));
+        Response::Denials { denials: sessions.flat_map(|session| session.denials.iter().cloned()).collect() }
+    }
+
+    /// Responds when the call is answered; at once, if it is.
+    pub(super) fn await_call(
+        &mut self,
+        peer: &Peer,
+        door: Door,
+        call: Uuid,
+        reply: oneshot::Sender<Response>,
+    ) {
+        let refuse = |error: String| Response::Error { error };
+        let may = match (self.calls.pending.get(&call).copied(), door) {
+            (None, _) => Err("no call waits under this id".to_owned()),
+            (Some(index), Door::Ask) => match self.session_of(peer) {
+                Ok(own) if own == index => Ok(()),
+                Ok(_) => Err("that call is another session's".to_owned()),
+                Err(error) => Err(format!("{error:#}")),
+            },
+            (Some(index), Door::Control) => match self.point.encloses(peer) {
+                Ok(false) => self.check_owner(peer, index).map_err(|error| format!("{error:#}")),
+                _ => Err("a process inside a session may not control authz".to_owned()),
+            },
+        };
+        // A client that has gone needs no response.
+        match (may, self.calls.answered.remove(&call)) {
+            (Err(error), view) => {
+                self.calls.answered.extend(view.map(|view| (call, view)));
+                reply.send(refuse(error)).ok();
+            }
+            (Ok(()), Some(view)) => {
+                self.calls.pending.remove(&call);
+                reply.send(Response::Call(view)).ok();
+            }
+            (Ok(()), None) => drop(self.calls.waiting.insert(call, reply)),
+        }
+    }
+
+    /// Passes on what humans, or the deadline, have said about calls.
+    pub(super) fn answer_calls(&mut self) {
+        for view in self.pipeline.take_answered() {
+            let Some(index) = self.calls.pending.get(&view.call).copied() else { continue };
+            let response = match self.publish(index) {
+                Ok(_) => Response::Call(view.clone()),
+                Err(error) => Response::Error { error: format!("{error:#}") },
+            };
+            let unheard = match self.calls.waiting.remove(&view.call) {
+                Some(reply) => reply.send(response).is_err(),
+                None => true,
+            };
+            if unheard {
+                self.calls.answered.insert(view.call, view);
+            } else {
+                self.calls.pending.remove(&view.call);
+            }
+        }
+    }
+}
+
+/// The gate's process: not a thread that could be held.
+fn task_of(peer: &Peer) -> Task {
+    let comm = std::fs::read_to_string(format!("/proc/{}/comm", peer.pid)).unwrap_or_default();
+    let comm = comm.trim_end().to_owned();
+    Task { tid: 0, tgid: peer.pid, start_ns: 0, uid: peer.uid, gid: peer.gid, comm }
+}
