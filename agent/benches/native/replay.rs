@@ -31,8 +31,11 @@ pub(super) fn rows() -> Vec<Row> {
 /// A ledger as the daemon writes it.
 fn recorded(alike: usize) -> tempfile::TempDir {
     let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
-    let generated =
-        Generated { protected: vec!["/run/authz".into()], workspace: vec!["/home/dev/project".into()] };
+    let generated = Generated {
+        protected: vec!["/run/authz".into()],
+        workspace: vec!["/home/dev/project".into()],
+        ..Generated::default()
+    };
     let bundle = Bundle::load(&[PolicySource::Preset("coding-agent".into())], &generated).unwrap();
     kept::keep(&folder.path().join("bundles"), &bundle).unwrap();
     let mut engine = Engine::load(&bundle).unwrap();

@@ -106,7 +106,11 @@ mod tests {
     use crate::policy::{Engine, Generated, PolicySource};
 
     fn bundle() -> Bundle {
-        let generated = Generated { protected: vec!["/run/authz".into()], workspace: vec!["/work".into()] };
+        let generated = Generated {
+            protected: vec!["/run/authz".into()],
+            workspace: vec!["/work".into()],
+            ..Generated::default()
+        };
         Bundle::load(&[PolicySource::Preset("coding-agent".into())], &generated).unwrap()
     }
 

@@ -79,7 +79,11 @@ impl Policies {
             let list = bundle.data().get("authz").and_then(|authz| authz.get(key)).and_then(Value::as_array);
             list.into_iter().flatten().filter_map(|folder| folder.as_str().map(str::to_owned)).collect()
         };
-        let generated = Generated { protected: folders("protected"), workspace: folders("workspace") };
+        let generated = Generated {
+            protected: folders("protected"),
+            workspace: folders("workspace"),
+            ask: folders("ask"),
+        };
         let other = load(&Bundle::load(&self.other, &generated)?)?;
         Ok(Pair { number, reads: own.reads().union(other.reads()), own, other: Some(other) })
     }

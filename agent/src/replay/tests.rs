@@ -94,7 +94,11 @@ fn written(folder: &Path, name: &str, rules: &str) -> PolicySource {
 }
 
 fn bundle(folder: &Path, rules: &str) -> Bundle {
-    let generated = Generated { protected: vec!["/run/authz".into()], workspace: vec!["/home/dev".into()] };
+    let generated = Generated {
+        protected: vec!["/run/authz".into()],
+        workspace: vec!["/home/dev".into()],
+        ..Generated::default()
+    };
     Bundle::load(&[written(folder, "p.rego", rules)], &generated).unwrap()
 }
 

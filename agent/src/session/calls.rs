@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
+use super::declared::Declared;
 use crate::event::{Belongs, Layer};
 use crate::ledger::entry::{Attribution, Hex};
 use crate::policy::input::Tool;
@@ -90,6 +91,8 @@ pub struct Call {
     pub parent: Option<Hex<8>>,
     /// Who opened it.
     pub source: Source,
+    /// What it implies.
+    pub declared: Vec<Declared>,
 }
 
 impl Call {
@@ -111,6 +114,7 @@ impl Call {
             trace: parent.map_or(trace, |(trace, _)| trace),
             parent: parent.map(|(_, span)| span),
             source,
+            declared: Vec::new(),
         }
     }
 
@@ -242,6 +246,11 @@ impl Calls {
     /// Number of the set of what is open; 0: nothing is.
     pub fn current(&self) -> u32 {
         if self.open.is_empty() { 0 } else { self.forgotten + self.sets.len() as u32 }
+    }
+
+    /// Whether there has been any call.
+    pub fn any(&self) -> bool {
+        !self.known.is_empty()
     }
 
     /// A call.
