@@ -22,6 +22,8 @@ use crate::event::Mode;
 use crate::hold::PendingView;
 use crate::paths::{CONTROL, Owner};
 use crate::pipeline::calls::CallView;
+use crate::pipeline::questions::Evaluated;
+use crate::policy::Question;
 use crate::session::Stats;
 use crate::session::calls::{DenialView, Outcome, ToolCall};
 use crate::sys::peer::{Peer, peer_of};
@@ -47,7 +49,7 @@ pub struct StartSession {
     pub hold_timeout_ms: u64,
     /// Who may answer, besides root.
     pub owner: u32,
-    /// The first process, which waits to be labelled.
+    /// The first process, which waits to be labelled; 0: a session of the policy alone.
     pub pid: i32,
     /// Record each remembered allow.
     pub audit_each: bool,
@@ -121,6 +123,15 @@ pub enum Request {
         #[serde(default)]
         session: Option<Uuid>,
     },
+    /// A question of another gate (AuthZEN).
+    Evaluate {
+        /// To whose policy; none: the only session's.
+        session: Option<Uuid>,
+        /// The question.
+        question: Box<Question>,
+        /// The gate does to something else what a rewrite says; else `compute` is a deny.
+        rewrites: bool,
+    },
 }
 
 /// A response.
@@ -148,6 +159,8 @@ pub enum Response {
         /// In the order of their start.
         sessions: Vec<SessionView>,
     },
+    /// What a question came to.
+    Evaluated(Evaluated),
     /// What is decided about a tool call.
     Call(CallView),
     /// A tool call is over.

@@ -110,6 +110,63 @@ impl Action {
     }
 }
 
+/// An action as it is named in inputs and records: one of authz's own, or another gate's.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum ActionName {
+    /// An operation that authz knows.
+    Own(Action),
+    /// What another gate asks about through the decision API.
+    Other(String),
+}
+
+impl ActionName {
+    /// The name.
+    pub fn as_str(&self) -> &str {
+        match self {
+            Self::Own(action) => action.as_str(),
+            Self::Other(name) => name,
+        }
+    }
+
+    /// Whether the name is kept for operations that authz knows, or will.
+    pub fn is_reserved(name: &str) -> bool {
+        fn space(name: &str) -> &str {
+            name.split('.').next().unwrap_or(name)
+        }
+        ACTIONS.iter().any(|(_, known)| space(known) == space(name))
+    }
+}
+
+impl From<Action> for ActionName {
+    fn from(action: Action) -> Self {
+        Self::Own(action)
+    }
+}
+
+impl From<String> for ActionName {
+    fn from(name: String) -> Self {
+        Action::from_name(&name).map_or(Self::Other(name), Self::Own)
+    }
+}
+
+impl PartialEq<Action> for ActionName {
+    fn eq(&self, other: &Action) -> bool {
+        matches!(self, Self::Own(action) if action == other)
+    }
+}
+
+impl Serialize for ActionName {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.as_str())
+    }
+}
+
+impl<'de> Deserialize<'de> for ActionName {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Ok(String::deserialize(deserializer)?.into())
+    }
+}
+
 impl Serialize for Action {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(self.as_str())
@@ -145,6 +202,8 @@ pub enum Layer {
     Mcp,
     /// An agent's own hook.
     Hook,
+    /// Another gate, through the decision API.
+    Api,
 }
 
 /// What an operation acts on.
@@ -282,6 +341,14 @@ pub struct Event {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn names_of_other_gates_stay_out_of_ours() {
+        assert_eq!(ActionName::from("file.read".to_owned()), Action::FileRead);
+        assert_eq!(ActionName::from("can_read".to_owned()), ActionName::Other("can_read".into()));
+        assert!(ActionName::is_reserved("file.wirte") && ActionName::is_reserved("tool"));
+        assert!(!ActionName::is_reserved("read") && !ActionName::is_reserved("files.read"));
+    }
 
     #[test]
     fn actions_stand_at_their_number() {

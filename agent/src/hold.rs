@@ -68,6 +68,12 @@ pub struct PendingView {
     pub left_ms: u64,
 }
 
+/// Whether an id ends or begins with `text`, if that is long enough to mean one.
+pub fn is_meant(id: Uuid, text: &str) -> bool {
+    let (id, text) = (id.to_string(), text.to_ascii_lowercase());
+    id == text || (text.len() >= 4 && (id.ends_with(&text) || id.starts_with(&text)))
+}
+
 /// All operations that wait.
 #[derive(Default)]
 pub struct Holds {
@@ -87,12 +93,7 @@ impl Holds {
 
     /// Those whose id ends or begins with `text`, if it is long enough to mean one.
     pub fn find(&self, text: &str) -> Vec<Uuid> {
-        let text = text.to_ascii_lowercase();
-        let alike = |pending: &&Pending| {
-            let id = pending.id.to_string();
-            id == text || (text.len() >= 4 && (id.ends_with(&text) || id.starts_with(&text)))
-        };
-        self.pending.iter().filter(alike).map(|pending| pending.id).collect()
+        self.pending.iter().map(|pending| pending.id).filter(|id| is_meant(*id, text)).collect()
     }
 
     /// Takes one out.

@@ -19,6 +19,8 @@ pub const CONTROL: &str = "control.sock";
 
 /// Name of the socket where the gates inside a session ask about tool calls.
 pub const ASK: &str = "ask.sock";
+/// Where other gates ask (AuthZEN): beside the two.
+pub const AUTHZEN: &str = "authzen.sock";
 
 /// Root's state.
 const STATE_OF_ROOT: &str = "/var/lib/authz";

@@ -59,6 +59,7 @@ impl Case {
             trace_id: None,
             span_id: None,
             tool: None,
+            request: None,
         };
         Input::new(Subject::agent("cases", SubjectProperties::default()), &operation, context)
     }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 /// Modules in flow order. A module may use those of earlier rows, never a later one or its own row's others.
 const ORDER: &[&[&str]] = &[
-    &["abi", "sys", "clock", "paths"],
+    &["abi", "sys", "text", "clock", "paths"],
     &["event"],
     &["policy"],
     &["hold"],
@@ -16,7 +16,9 @@ const ORDER: &[&[&str]] = &[
     &["pipeline"],
     &["enforce", "replay", "trace"],
     &["control"],
+    &["authzen"],
     &["daemon"],
+    &["mcp"],
     &["cli"],
 ];
 

@@ -28,6 +28,7 @@ pub(super) fn input(action: Action, id: &str) -> Input {
         trace_id: Some("0af7651916cd43dd8448eb211c80319c".into()),
         span_id: Some("b7ad6b7169203331".into()),
         tool: None,
+        request: None,
     };
     Input::new(Subject::agent("bench", subject), &operation, context)
 }

@@ -18,7 +18,7 @@ fn entry(number: usize) -> Entry {
         session: Some(Uuid::from_u128(0x0193_4f00_0000_7000_8000_0000_0000_0002)),
         layer: Some(Layer::Kernel),
         mode: Some(Mode::Enforce),
-        action: Some(Action::FileRead),
+        action: Some(Action::FileRead.into()),
         resource: Some(ResourceEntry {
             kind: "file".into(),
             id: format!("/home/dev/project/src/module_{number}.rs"),

@@ -47,7 +47,7 @@ fn recorded(alike: usize) -> tempfile::TempDir {
         for _ in 0..alike {
             let entry = Entry {
                 policy: Some(engine.digest().to_owned()),
-                action: Some(Action::FileWrite),
+                action: Some(Action::FileWrite.into()),
                 resource: Some(ResourceEntry {
                     kind: "file".into(),
                     id: id.clone(),

@@ -11,7 +11,7 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use super::show::{Painter, Tone, escape, escape_json, fit, unless_closed};
-use crate::event::{ACTIONS, Action};
+use crate::event::{ACTIONS, ActionName};
 use crate::ledger::{Effect, Entry, Kind, Readers, Record, Time};
 
 /// What to do with the ledger.
@@ -34,7 +34,7 @@ pub struct ListArgs {
     pub effect: Option<Effect>,
     /// Only of this action, such as file.write
     #[arg(long, value_parser = action)]
-    pub action: Option<Action>,
+    pub action: Option<ActionName>,
     /// Only since a time (2026-11-21T10:00:00Z, 2026-11-21) or for so long (90s, 30m, 2h, 7d)
     #[arg(long, value_name = "WHEN", value_parser = since)]
     pub since: Option<Time>,
@@ -56,9 +56,14 @@ pub struct ShowArgs {
     pub json: bool,
 }
 
-fn action(text: &str) -> Result<Action, String> {
+fn action(text: &str) -> Result<ActionName, String> {
     let names = || ACTIONS.iter().map(|(_, name)| *name).collect::<Vec<_>>().join(", ");
-    Action::from_name(text).ok_or_else(|| format!("no such action; there are {}", names()))
+    match ActionName::from(text.to_owned()) {
+        ActionName::Other(name) if ActionName::is_reserved(&name) => {
+            Err(format!("no such action; there are {}, and those of other gates", names()))
+        }
+        name => Ok(name),
+    }
 }
 
 fn effect(text: &str) -> Result<Effect, String> {
@@ -187,9 +192,9 @@ impl<W: Write> Output<W> {
         let (word, tone) = outcome(entry);
         let time: String = entry.time.to_string().chars().take(23).collect();
         let by = entry.decided_by.and_then(|by| serde_json::to_value(by).ok());
-        let what = match entry.action {
-            Some(action) => action.as_str(),
-            None => entry.kind.as_str(),
+        let what = match &entry.action {
+            Some(action) => escape(action.as_str()),
+            None => entry.kind.as_str().into(),
         };
         let mut row = format!(
             "{time}Z {:<36} {} {what:<17} {:<8} {}",
@@ -232,7 +237,7 @@ impl ListArgs {
     fn matches(&self, entry: &Entry) -> bool {
         self.session.is_none_or(|session| entry.session == Some(session))
             && self.effect.is_none_or(|effect| entry.decision.as_ref().is_some_and(|d| d.effect == effect))
-            && self.action.is_none_or(|action| entry.action == Some(action))
+            && self.action.as_ref().is_none_or(|action| entry.action.as_ref() == Some(action))
             && self.since.is_none_or(|since| entry.time >= since)
     }
 }

@@ -1,9 +1,10 @@
 use super::*;
+use crate::event::Action;
 use crate::ledger::{DecidedBy, Decision, Options, ResourceEntry, RuleRef, Store};
 
 fn entry(effect: Effect, id: &str) -> Entry {
     let mut entry = Entry::new(Kind::Decision);
-    entry.action = Some(Action::FileWrite);
+    entry.action = Some(Action::FileWrite.into());
     entry.session = Some(Uuid::from_u128(7));
     entry.resource =
         Some(ResourceEntry { kind: "file".into(), id: id.into(), properties: Default::default(), raw: None });
@@ -58,12 +59,12 @@ fn rows_are_aligned_and_harmless() {
 #[test]
 fn filters_and_limits() {
     let mut other = entry(Effect::Allow, "/b");
-    (other.session, other.action, other.time) = (None, Some(Action::NetConnect), Time(5));
+    (other.session, other.action, other.time) = (None, Some(Action::NetConnect.into()), Time(5));
     let dir = ledger(vec![other, entry(Effect::Deny, "/c"), entry(Effect::Allow, "/d")]);
     let count = |args: ListArgs| print(&dir, LedgerCommand::List(args)).unwrap().lines().count() - 1;
     assert_eq!(count(ListArgs::default()), 3);
     assert_eq!(count(ListArgs { effect: Some(Effect::Allow), ..Default::default() }), 2);
-    assert_eq!(count(ListArgs { action: Some(Action::NetConnect), ..Default::default() }), 1);
+    assert_eq!(count(ListArgs { action: Some(Action::NetConnect.into()), ..Default::default() }), 1);
     assert_eq!(count(ListArgs { session: Some(Uuid::from_u128(7)), ..Default::default() }), 2);
     assert_eq!(count(ListArgs { since: Some(since("1h").unwrap()), ..Default::default() }), 2);
     let last = print(&dir, LedgerCommand::List(ListArgs { limit: 1, ..Default::default() })).unwrap();

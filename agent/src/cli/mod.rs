@@ -1,6 +1,7 @@
 //! The command line.
 
 mod answer;
+mod daemon;
 mod doctor;
 mod exec;
 mod ledger;
@@ -14,8 +15,6 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 use clap::{CommandFactory, Parser, Subcommand};
 
-use crate::daemon;
-use crate::enforce::level::Backend;
 use crate::paths::Owner;
 
 /// How `--state` is described: its default depends on the user.
@@ -29,6 +28,20 @@ fn state_or_default(named: Option<PathBuf>) -> anyhow::Result<PathBuf> {
         Some(path) => std::path::absolute(&path).with_context(|| format!("--state {}", path.display())),
         None => Ok(Owner::this().state()?),
     }
+}
+
+/// Policy paths as the daemon, in another folder, must see them.
+fn absolute(policy: &[String]) -> anyhow::Result<Vec<String>> {
+    policy
+        .iter()
+        .map(|text| {
+            if text.starts_with("preset:") {
+                return Ok(text.clone());
+            }
+            let path = std::path::absolute(text).with_context(|| format!("policy {text}"))?;
+            Ok(path.to_string_lossy().into_owned())
+        })
+        .collect()
 }
 
 /// authz binds the execution of AI agents to policy.
@@ -76,9 +89,8 @@ enum Command {
         command: ledger::LedgerCommand,
     },
     Replay(replay::Replay),
-    /// The service that decides
-    #[command(hide = true)]
-    Daemon(DaemonCommand),
+    /// Decide for other gates, by a policy alone
+    Daemon(daemon::DaemonCommand),
     /// Print completions for a shell
     Completions {
         /// Which
@@ -89,18 +101,6 @@ enum Command {
         /// Into which folder
         folder: PathBuf,
     },
-}
-
-#[derive(Debug, clap::Args)]
-struct DaemonCommand {
-    /// End with the last session
-    #[arg(long)]
-    embedded: bool,
-    /// Name of the instance
-    #[arg(long)]
-    instance: String,
-    #[arg(long, value_name = "DIR", help = STATE_HELP)]
-    state: Option<PathBuf>,
 }
 
 /// Runs the command line; the status is the process's.
@@ -131,29 +131,6 @@ pub fn run() -> ExitCode {
         eprintln!("authz: {error:#}");
         ExitCode::from(failed)
     })
-}
-
-impl DaemonCommand {
-    fn run(self) -> anyhow::Result<ExitCode> {
-        // Away from the terminal: its signals are for the agent.
-        if let Err(error) = nix::unistd::setsid() {
-            tracing::debug!(%error, "setsid");
-        }
-        let state = state_or_default(self.state)?;
-        let options = daemon::Options {
-            state,
-            instance: self.instance,
-            embedded: self.embedded,
-            backend: Backend::BpfLsm,
-        };
-        daemon::run(options, |socket| {
-            use std::io::Write;
-            let mut out = std::io::stdout();
-            writeln!(out, "{}", serde_json::json!({ "socket": socket }))?;
-            Ok(out.flush()?)
-        })?;
-        Ok(ExitCode::SUCCESS)
-    }
 }
 
 fn man(folder: &std::path::Path) -> anyhow::Result<ExitCode> {

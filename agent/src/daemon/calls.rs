@@ -98,7 +98,7 @@ impl Daemon {
         if self.indexes(peer).contains(&index) { Ok(()) } else { bail!("that session is not yours") }
     }
 
-    fn session_meant(&self, peer: &Peer, session: Option<Uuid>) -> anyhow::Result<u32> {
+    pub(super) fn session_meant(&self, peer: &Peer, session: Option<Uuid>) -> anyhow::Result<u32> {
         if let Some(id) = session {
             return self.find(peer, id);
         }

@@ -1,9 +1,11 @@
 //! The daemon: one loop that owns the back end, the sessions and the ledger. Everything else (control
 //! connections, the tracer) sends it messages.
 
+mod api;
 mod calls;
 mod requests;
 
+use std::net::SocketAddr;
 use std::os::fd::AsFd;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -16,11 +18,12 @@ use nix::fcntl::{Flock, FlockArg};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::eventfd::{EfdFlags, EventFd};
 
-use crate::control::{self, Asked, Door, Request, Response};
+use crate::control::{self, Asked, Door, Request, Response, StartSession};
 use crate::enforce::EnforcementPoint;
 use crate::enforce::bpf_lsm::PIN_ROOT;
 use crate::enforce::kernel::{Kernel, clean_up_dead};
 use crate::enforce::level::Backend;
+use crate::enforce::nothing::Nothing;
 use crate::enforce::park::Report;
 use crate::enforce::probe::Probe;
 use crate::enforce::seccomp::Supervisor;
@@ -30,6 +33,7 @@ use crate::ledger::{Options as LedgerOptions, Store};
 use crate::paths::{self, Owner};
 use crate::pipeline::Pipeline;
 use crate::policy::{Bundle, Generated, PolicySource};
+use crate::session::Session;
 
 /// How often the programs are told that the daemon lives, at the least.
 const HEARTBEAT: Duration = Duration::from_millis(100);
@@ -51,11 +55,28 @@ pub struct Options {
     pub embedded: bool,
     /// What makes its decisions bind.
     pub backend: Backend,
+    /// A session that begins with the daemon, of a policy alone. The daemon ends by SIGTERM or SIGINT, and it with it.
+    pub session: Option<StartSession>,
+    /// Where the decision API is served besides its socket, with the file of the secret.
+    pub http: Option<(SocketAddr, PathBuf)>,
+}
+
+/// Where a daemon is found.
+#[derive(Debug, Clone, serde::Serialize)]
+pub struct Ready {
+    /// The control socket.
+    pub socket: PathBuf,
+    /// The decision API's.
+    pub authzen: PathBuf,
+    /// The decision API on loopback.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub http: Option<SocketAddr>,
 }
 
 enum Message {
     Asked(Asked),
     Tracer(Report),
+    Stop,
 }
 
 /// Sends messages and wakes the loop.
@@ -87,12 +108,14 @@ struct Daemon {
     ending: Vec<u32>,
     calls: calls::Waiting,
     served: bool,
+    /// Somebody has asked it to end.
+    stop: bool,
     _lock: Flock<std::fs::File>,
 }
 
-/// Runs until the last session ends (embedded) or for ever. `ready` is called with the socket once the
-/// programs are loaded.
-pub fn run(options: Options, ready: impl FnOnce(&Path) -> anyhow::Result<()>) -> anyhow::Result<()> {
+/// Runs until the last session ends (embedded) or for ever. `ready` is called once the programs are loaded.
+pub fn run(options: Options, ready: impl FnOnce(&Ready) -> anyhow::Result<()>) -> anyhow::Result<()> {
+    let signals = options.session.is_some().then(api::block_signals).transpose()?;
     let run = Owner::this().make_run()?;
     let options = Options { state: paths::make_state(&options.state)?, ..options };
     let folder = run.join(&options.instance);
@@ -116,7 +139,7 @@ pub fn run(options: Options, ready: impl FnOnce(&Path) -> anyhow::Result<()>) ->
             Box::new(Kernel::load(&options.instance, move |report| mailbox.send(Message::Tracer(report)))?)
         }
         Backend::Seccomp => Box::new(Supervisor::new(&run, Probe::run().by(Backend::Seccomp))?),
-        Backend::None => bail!("nothing can be enforced here; see authz doctor"),
+        Backend::None => Box::new(Nothing::new()?),
     };
     let mut daemon = Daemon {
         run,
@@ -128,11 +151,20 @@ pub fn run(options: Options, ready: impl FnOnce(&Path) -> anyhow::Result<()>) ->
         ending: Vec::new(),
         calls: calls::Waiting::default(),
         served: false,
+        stop: false,
         _lock: lock,
     };
     let (socket, ask) = (folder.join(paths::CONTROL), folder.join(paths::ASK));
-    serve_sockets(&socket, &ask, mailbox)?;
-    ready(&socket)?;
+    let authzen = folder.join(paths::AUTHZEN);
+    serve_sockets(&socket, &ask, mailbox.clone())?;
+    let http = api::authzen(&authzen, daemon.options.http.as_ref(), mailbox.clone())?;
+    if let Some(start) = daemon.options.session.take() {
+        daemon.start(start)?;
+    }
+    if let Some(signals) = signals {
+        api::signals(signals, mailbox)?;
+    }
+    ready(&Ready { socket: socket.clone(), authzen: authzen.clone(), http })?;
     let result = daemon.serve();
     // Whatever ended the loop: no folder is left that looks alive, and from now on nobody can ask.
     let remove = |path: &Path| {
@@ -141,6 +173,7 @@ pub fn run(options: Options, ready: impl FnOnce(&Path) -> anyhow::Result<()>) ->
         }
     };
     remove(&socket);
+    remove(&authzen);
     remove(&ask);
     if result.is_ok() {
         daemon.detach();
@@ -228,6 +261,10 @@ impl Daemon {
                 chores = Instant::now();
                 self.chores();
             }
+            if self.stop {
+                self.end_all();
+                return Ok(());
+            }
             if self.options.embedded && self.served && self.pipeline.sessions.iter().next().is_none() {
                 return Ok(());
             }
@@ -240,7 +277,9 @@ impl Daemon {
     /// Takes the enforcement point down, which for LSM programs takes the kernel some 100 ms each. Who reads the
     /// command's standard error to its end does not wait for that; what cannot be removed, the next start removes.
     fn detach(&mut self) {
-        if let Ok(null) = std::fs::File::options().write(true).open("/dev/null") {
+        // As a thread of the supervisor it shares standard error with what still has to be said.
+        let alone = self.options.backend == Backend::BpfLsm;
+        if alone && let Ok(null) = std::fs::File::options().write(true).open("/dev/null") {
             nix::unistd::dup2_stderr(null).ok();
         }
         if let Err(error) = self.point.close() {
@@ -288,6 +327,7 @@ impl Daemon {
                     self.point.park(tid, 0);
                 }
             }
+            Message::Stop => self.stop = true,
             Message::Tracer(Report::Parked { .. } | Report::Released { .. }) => {}
         }
     }
@@ -313,6 +353,13 @@ impl Daemon {
         self.pipeline.count_hits(hits.into_iter());
     }
 
+    /// Ends every session of a policy alone; the others live as long as their processes.
+    fn end_all(&mut self) {
+        let alone = |session: &&Session| session.first_pid == 0;
+        self.ending.extend(self.pipeline.sessions.iter().filter(alone).map(|session| session.index));
+        self.end_sessions();
+    }
+
     /// Ends the sessions whose first process is gone and that have no task left.
     fn end_sessions(&mut self) {
         let live = self.point.live();
@@ -329,9 +376,10 @@ impl Daemon {
             if let Err(error) = self.pipeline.note(index, Kind::SessionEnd, detail) {
                 tracing::error!(%error, "the end of a session could not be recorded");
             }
-            self.pipeline.sessions.remove(index);
+            let held = self.pipeline.sessions.remove(index).is_some_and(|session| session.first_pid != 0);
             self.calls.forget(index);
-            if let Err(error) = self.point.forget(index) {
+            self.pipeline.forget_questions(index);
+            if held && let Err(error) = self.point.forget(index) {
                 tracing::error!(%error, "a session's slot could not be cleared");
             }
         }

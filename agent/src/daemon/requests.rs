@@ -8,8 +8,9 @@ use uuid::Uuid;
 use super::{Daemon, TURN};
 use crate::control::{Door, Request, Response, SessionView, StartSession, Started};
 use crate::enforce::Admission;
-use crate::enforce::level::Backend;
+use crate::enforce::level::{Backend, Enforcement};
 use crate::ledger::entry::Kind;
+use crate::pipeline::questions::Asker;
 use crate::policy::{Engine, kept};
 use crate::session::{Approved, Session};
 use crate::sys::peer::Peer;
@@ -78,6 +79,12 @@ impl Daemon {
             | Request::WithdrawCall { .. }
             | Request::CloseCall { .. }
             | Request::Denials { .. } => self.asked_by_gate(peer, request),
+            Request::Evaluate { session, question, rewrites } => {
+                let index = self.session_meant(peer, session)?;
+                let asker = Asker { pid: peer.pid, uid: peer.uid };
+                let evaluated = self.pipeline.question(index, &question, asker, rewrites);
+                evaluated.map(Response::Evaluated).context("the session is over")
+            }
         }
     }
 
@@ -95,12 +102,18 @@ impl Daemon {
     /// Tells the programs what the session has become.
     pub(super) fn publish(&mut self, index: u32) -> anyhow::Result<Response> {
         let session = self.pipeline.sessions.get_mut(index).context("the session is over")?;
-        self.point.publish(session)?;
+        if session.first_pid != 0 {
+            self.point.publish(session)?;
+        }
         Ok(Response::Done)
     }
 
-    fn start(&mut self, start: StartSession) -> anyhow::Result<Response> {
-        let mut enforcement = self.point.enforcement().clone();
+    /// Begins a session, and puts its first process, if it has one, under the enforcement point.
+    pub(super) fn start(&mut self, start: StartSession) -> anyhow::Result<Response> {
+        let mut enforcement = match start.pid {
+            0 => Enforcement::nothing("the session holds no process"),
+            _ => self.point.enforcement().clone(),
+        };
         if let Some(floor) = &start.floor {
             enforcement = enforcement.with_floor(floor);
         }
@@ -132,7 +145,10 @@ impl Daemon {
         self.pipeline.sessions.insert(session);
         let noted = self.pipeline.note(index, Kind::SessionStart, detail).map_err(anyhow::Error::from);
         let session = self.pipeline.sessions.get_mut(index).context("the session is over")?;
-        let admitted = noted.and_then(|()| Ok(self.point.admit(session, &admission)?));
+        let admitted = match start.pid {
+            0 => noted,
+            _ => noted.and_then(|()| Ok(self.point.admit(session, &admission)?)),
+        };
         if let Err(error) = admitted {
             self.pipeline.sessions.remove(index);
             return Err(error);
@@ -175,7 +191,7 @@ impl Daemon {
         let owned: Vec<_> = self.owned(peer).collect();
         let views = self.pipeline.pending();
         let mine = |id: &Uuid| views.iter().any(|view| view.id == *id && owned.contains(&view.session));
-        let found: Vec<_> = self.pipeline.holds.find(id).into_iter().filter(mine).collect();
+        let found: Vec<_> = self.pipeline.find_pending(id).into_iter().filter(mine).collect();
         let [found] = found[..] else {
             bail!(
                 "{} operations of yours wait under an id like {id}; see authz pending",

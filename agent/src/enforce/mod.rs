@@ -6,6 +6,7 @@ pub mod choice;
 pub mod kernel;
 pub mod landlock;
 pub mod level;
+pub mod nothing;
 pub mod park;
 pub mod probe;
 pub mod seccomp;

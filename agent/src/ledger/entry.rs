@@ -15,7 +15,7 @@ use uuid::Uuid;
 
 use super::Time;
 
-use crate::event::{Action, Layer, Mode};
+use crate::event::{ActionName, Layer, Mode};
 use crate::policy::{Decision, Drawn};
 
 /// What an entry is about.
@@ -144,7 +144,7 @@ pub struct Entry {
     pub mode: Option<Mode>,
     /// What was to be done.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub action: Option<Action>,
+    pub action: Option<ActionName>,
     /// To what.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resource: Option<ResourceEntry>,

@@ -2,7 +2,7 @@
 //!
 //! Redacted is what an agent passes on: tool arguments (`/context/tool/arguments` and
 //! `/resource/properties/arguments`) by the name of the member, and command lines (`argv`) by the name of
-//! the option or variable. It is a net, not a proof: a secret under an innocent name stays.
+//! the option or variable; and of another gate's question every property and its context. It is a net, not a proof: a secret under an innocent name stays.
 
 use serde_json::Value;
 
@@ -25,12 +25,21 @@ const NAMES: &[&str] = &[
 ];
 
 const ARGUMENTS: &[&str] = &["/context/tool/arguments", "/resource/properties/arguments"];
+/// The same where another gate asks: whatever it says, besides names.
+const OF_GATES: &[&str] = &[
+    "/context/tool/arguments",
+    "/context/request",
+    "/subject/properties",
+    "/action/properties",
+    "/resource/properties",
+];
 const ARGV: &[&str] = &["/resource/properties/argv", "/action/properties/argv"];
 
 /// Replaces secrets in an input document; returns the JSON pointers of what was replaced.
 pub fn redact(input: &mut Value) -> Vec<String> {
     let mut erased = Vec::new();
-    for pointer in ARGUMENTS {
+    let asked = input.pointer("/context/layer").is_some_and(|layer| layer == "api");
+    for pointer in if asked { OF_GATES } else { ARGUMENTS } {
         if let Some(value) = input.pointer_mut(pointer) {
             members(value, &mut (*pointer).to_owned(), &mut erased);
         }
@@ -119,6 +128,16 @@ mod tests {
         for pointer in &erased {
             assert_eq!(input.pointer(pointer), Some(&json!(REDACTED)), "{pointer}");
         }
+    }
+
+    #[test]
+    fn secrets_that_another_gate_tells_go() {
+        let mut input = json!({"context": {"layer": "api", "request": {"cookie": "c", "time": "now"}},
+            "subject": {"properties": {"apiKey": "k", "role": "admin"}},
+            "resource": {"properties": {"arguments": {"password": "p"}}}});
+        assert_eq!(redact(&mut input).len(), 3);
+        assert_eq!(input["context"]["request"], json!({"cookie": REDACTED, "time": "now"}));
+        assert_eq!(input["subject"]["properties"], json!({"apiKey": REDACTED, "role": "admin"}));
     }
 
     #[test]

@@ -19,6 +19,9 @@ use crate::session::Session;
 use crate::session::calls::{Call, DenialView, Outcome, Source, ToolCall};
 use crate::session::declared::Declared;
 
+/// Operations of a session that may wait for a human when another call comes.
+const HELD_MAX: usize = 1000;
+
 /// What a gate is told about a call.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct CallView {
@@ -65,6 +68,13 @@ impl Pipeline {
         source: Source,
         peer: Task,
     ) -> Result<CallView, String> {
+        let session = self.sessions.get_mut(index).ok_or("the session is over")?;
+        if let Some(lost) = session.calls.make_room() {
+            self.close_entry(index, lost, Outcome::Lost)?;
+        }
+        if self.holds.iter().filter(|pending| pending.event.session == index).count() >= HELD_MAX {
+            return Err(format!("{HELD_MAX} operations of this session wait for an answer already"));
+        }
         let session = self.sessions.get_mut(index).ok_or("the session is over")?;
         let mut call = Call::new(asked, source, session.trace);
         let id = call.id;

@@ -42,6 +42,9 @@ impl Pipeline {
         reason: &str,
         back_end: &mut B,
     ) -> Result<(), String> {
+        if self.answer_question(id, approve, by, reason)? {
+            return Ok(());
+        }
         let pending = self.holds.take(id).ok_or("no operation waits under this id")?;
         self.settle(pending, approve, DecidedBy::Human, by, reason, back_end);
         Ok(())
@@ -52,6 +55,7 @@ impl Pipeline {
         while let Some(pending) = self.holds.take_expired(Instant::now()) {
             self.settle(pending, None, DecidedBy::Failsafe, "deadline", "nobody answered in time", back_end);
         }
+        self.expire_questions();
     }
 
     /// Ends the hold of a thread that cannot be parked or has ended.
@@ -100,12 +104,7 @@ impl Pipeline {
         entry.held_us = Some(since.elapsed().as_micros() as u64);
         entry.output_hash = None;
         entry.cost_us = None;
-        let scope = match approve {
-            None => String::new(),
-            Some(Approved::Once) => "once".to_owned(),
-            Some(Approved::Session) => "session".into(),
-            Some(Approved::For(duration)) => format!("{}s", duration.as_secs()),
-        };
+        let scope = approve.map(|how| how.to_string()).unwrap_or_default();
         for (name, value) in [("by", by), ("reason", reason), ("for", &scope)] {
             add_detail(&mut entry, name, value.into());
         }
@@ -150,6 +149,7 @@ impl Pipeline {
                 left_ms: pending.deadline.saturating_duration_since(now).as_millis() as u64,
             });
         }
+        views.extend(self.pending_questions());
         views
     }
 }

@@ -6,6 +6,7 @@
 pub mod calls;
 mod findings;
 mod holds;
+pub mod questions;
 mod record;
 
 use std::collections::{HashMap, VecDeque};
@@ -117,6 +118,7 @@ pub struct Pipeline {
     last_ticket: Option<Ticket>,
     /// Tool calls that a human has answered, or nobody in time.
     answered: Vec<calls::CallView>,
+    questions: questions::Questions,
 }
 
 /// An answer on its way.
@@ -139,6 +141,7 @@ impl Pipeline {
             undelivered: Vec::new(),
             last_ticket: None,
             answered: Vec::new(),
+            questions: questions::Questions::default(),
         }
     }
 

@@ -127,6 +127,7 @@ pub(super) fn build_input(
         trace_id: Some(attributed.trace.to_string()),
         span_id: Some(attributed.span.to_string()),
         tool: tool(session, attributed),
+        request: None,
     };
     let mut input = Input::new(Subject::agent(&session.name, properties), &event.operation, context);
     let mut broken = None;
@@ -196,11 +197,9 @@ pub(super) fn decision_entry(
     evaluation: &Evaluation,
     decided_by: DecidedBy,
 ) -> Entry {
-    let mut entry = Entry::new(Kind::Decision);
-    of_session(session, attributed, &mut entry);
-    entry.detail = detail_of(attributed);
+    let mut entry = decided_entry(session, attributed, evaluation, decided_by);
     entry.layer = Some(event.layer);
-    entry.action = Some(event.operation.action);
+    entry.action = Some(event.operation.action.into());
     entry.resource = Some(ResourceEntry {
         kind: event.operation.action.resource_type().into(),
         id: event.operation.resource.id.clone(),
@@ -215,6 +214,19 @@ pub(super) fn decision_entry(
         .properties
         .get("syscall")
         .map(|name| name.as_str().map_or_else(|| name.to_string(), str::to_owned));
+    entry
+}
+
+/// What the entry of every decision has, whatever was decided about.
+pub(super) fn decided_entry(
+    session: &Session,
+    attributed: &Attributed,
+    evaluation: &Evaluation,
+    decided_by: DecidedBy,
+) -> Entry {
+    let mut entry = Entry::new(Kind::Decision);
+    of_session(session, attributed, &mut entry);
+    entry.detail = detail_of(attributed);
     entry.path = Some("authz/decision".into());
     let hash = |text: &String| (!text.is_empty()).then(|| text.clone());
     entry.input_hash = hash(&evaluation.input_hash);

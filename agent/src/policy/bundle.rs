@@ -1,6 +1,6 @@
 //! A bundle: every file a decision depends on, and the digest that names them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
@@ -10,12 +10,16 @@ use sha2::{Digest, Sha256};
 use super::decision::Effect;
 use super::error::{Location, PolicyError};
 use super::shipped::{LIBRARY, PRESETS, TOOLS};
+use crate::event::ActionName;
 
 /// The data of a bundle is one file of this name, as in an OPA bundle.
 const DATA: &str = "data.json";
 
 /// Keys of `data.authz` that only the daemon gives.
 const RESERVED: &[&str] = &["protected", "ask"];
+
+/// The key of `data.authz` that lists other gates' actions: each name with a word about it.
+const ACTIONS: &str = "actions";
 
 /// What data must not pretend to be.
 const RULES: &[&str] = &["decision", "deny", "escalate", "compute", "allow"];
@@ -124,6 +128,12 @@ impl Bundle {
     /// The data of the bundle, which a policy reads as `data`.
     pub fn data(&self) -> &Map<String, Value> {
         &self.data
+    }
+
+    /// The actions of other gates that the policy knows: the names in `data.authz.actions`.
+    pub fn actions(&self) -> BTreeSet<String> {
+        let actions = self.data.get("authz").and_then(|authz| authz.get(ACTIONS)?.as_object());
+        actions.into_iter().flat_map(Map::keys).cloned().collect()
     }
 
     /// The policy digest: SHA-256, in hexadecimal, over the lines `SHA-256 two spaces PATH` of all
@@ -303,6 +313,10 @@ fn check_keys(origin: &str, data: &Map<String, Value>) -> Result<(), PolicyError
             format!("authz.{key} is a rule of authz; give the data another name")
         } else if RESERVED.contains(&key.as_str()) {
             format!("authz.{key} is given by the daemon; remove it, and write deny rules instead")
+        } else if let Some(message) =
+            authz.filter(|_| key == ACTIONS).and_then(|authz| wrong_actions(&authz[key]))
+        {
+            message
         } else {
             continue;
         };
@@ -310,6 +324,19 @@ fn check_keys(origin: &str, data: &Map<String, Value>) -> Result<(), PolicyError
         return Err(PolicyError::Data { at, message });
     }
     Ok(())
+}
+
+/// What is wrong with the list of other gates' actions.
+fn wrong_actions(actions: &Value) -> Option<String> {
+    let listed = actions.as_object().filter(|actions| actions.values().all(Value::is_string));
+    let Some(listed) = listed else {
+        let message = r#"authz.actions has names and a word about each; write {"can_read": "read a record"}"#;
+        return Some(message.to_owned());
+    };
+    let reserved = listed.keys().find(|name| name.is_empty() || ActionName::is_reserved(name))?;
+    Some(format!(
+        "authz.actions cannot have {reserved:?}, a name that authz keeps for itself; choose another"
+    ))
 }
 
 fn line_number(number: usize) -> u32 {

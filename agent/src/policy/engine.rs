@@ -1,5 +1,6 @@
 //! Evaluation: an input becomes a decision, whatever happens on the way.
 
+use std::collections::BTreeSet;
 use std::num::NonZeroU32;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -51,6 +52,7 @@ struct Policy {
     digest: String,
     reads: Reads,
     floor: Floor,
+    actions: BTreeSet<String>,
     tools: Tools,
     /// As loaded, to start anew from after a panic.
     pristine: regorus::Engine,
@@ -96,7 +98,8 @@ impl Engine {
         let floor = Floor::parse(&fixed(engine.clone(), FLOOR)?)?;
         let tools = Tools::parse(&fixed(engine.clone(), TOOLS)?)?;
         let (digest, reads) = (bundle.digest(), Reads::of(&program));
-        let policy = Policy { digest, reads, floor, tools, pristine: engine.clone() };
+        let actions = bundle.actions();
+        let policy = Policy { digest, reads, floor, tools, actions, pristine: engine.clone() };
         Ok(Self { engine, policy: Arc::new(policy), limit: LIMIT })
     }
 
@@ -120,6 +123,11 @@ impl Engine {
     /// What holds even if nobody decides.
     pub fn floor(&self) -> &Floor {
         &self.policy.floor
+    }
+
+    /// The actions of other gates that the policy lists in `data.authz.actions`.
+    pub fn actions(&self) -> &BTreeSet<String> {
+        &self.policy.actions
     }
 
     /// What tools do with their arguments.

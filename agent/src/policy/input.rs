@@ -7,7 +7,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::event::{ACTIONS, Action, Layer, Mode, Operation};
+use crate::event::{ACTIONS, ActionName, Layer, Mode, Operation};
 
 /// The input document.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -25,10 +25,10 @@ pub struct Input {
 /// Who acts.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Subject {
-    /// Always `agent` in this version.
+    /// `agent`; through the decision API, whatever the other gate calls it.
     #[serde(rename = "type")]
     pub kind: String,
-    /// The agent's name.
+    /// The agent's name, or the other gate's.
     pub id: String,
     /// The process of the agent that acts.
     #[serde(default)]
@@ -67,7 +67,7 @@ pub struct SubjectProperties {
 pub struct ActionInput {
     /// The action.
     #[schemars(schema_with = "action_schema")]
-    pub name: Action,
+    pub name: ActionName,
     /// Facts of it, such as `syscall` and `flags`.
     #[serde(default)]
     pub properties: Map<String, Value>,
@@ -76,7 +76,7 @@ pub struct ActionInput {
 /// What it is done to.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ResourceInput {
-    /// `file`, `executable`, `process`, `address`, `system` or `tool`.
+    /// `file`, `executable`, `process`, `address`, `system` or `tool`; of other gates' actions anything.
     #[serde(rename = "type")]
     pub kind: String,
     /// Canonical identity: an absolute resolved path, an address, a name.
@@ -107,6 +107,9 @@ pub struct Context {
     /// The tool call during which the operation was seen.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tool: Option<Tool>,
+    /// What another gate says of the circumstances; only from the decision API.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub request: Option<Map<String, Value>>,
 }
 
 /// A tool call under way.
@@ -130,7 +133,7 @@ impl Input {
     pub fn new(subject: Subject, operation: &Operation, context: Context) -> Self {
         Self {
             subject,
-            action: ActionInput { name: operation.action, properties: operation.properties.clone() },
+            action: ActionInput { name: operation.action.into(), properties: operation.properties.clone() },
             resource: ResourceInput {
                 kind: operation.action.resource_type().to_owned(),
                 id: operation.resource.id.clone(),
@@ -179,11 +182,18 @@ pub fn address_properties(id: &str) -> Map<String, Value> {
 
 fn action_schema(_: &mut SchemaGenerator) -> Schema {
     let names: Vec<_> = ACTIONS.iter().map(|(_, name)| *name).collect();
-    json_schema!({"type": "string", "enum": names})
+    let spaces: std::collections::BTreeSet<_> =
+        names.iter().filter_map(|name| Some(name.split_once('.')?.0)).collect();
+    let spaces = spaces.into_iter().collect::<Vec<_>>().join("|");
+    json_schema!({"type": "string", "anyOf": [
+        {"enum": names},
+        {"description": "Another gate's action, which data.authz.actions lists.",
+         "pattern": format!("^(?!({spaces})(\\.|$))")},
+    ]})
 }
 
 fn layer_schema(_: &mut SchemaGenerator) -> Schema {
-    json_schema!({"type": "string", "enum": ["kernel", "seccomp", "mcp", "hook"]})
+    json_schema!({"type": "string", "enum": ["kernel", "seccomp", "mcp", "hook", "api"]})
 }
 
 fn mode_schema(_: &mut SchemaGenerator) -> Schema {

@@ -10,7 +10,7 @@ use super::ast::{self, PACKAGE, Program, Reference, RuleName, Target, literal, l
 use super::builtins;
 use super::bundle::Bundle;
 use super::error::{Finding, Location, PolicyError};
-use crate::event::ACTIONS;
+use crate::event::{ACTIONS, ActionName};
 
 /// The sets a policy adds to.
 const SETS: &[&str] = &["deny", "escalate", "compute", "allow"];
@@ -28,7 +28,7 @@ const MEMBER: &[&str] = &["id", "reason", "advice", "constraints", "rewrite"];
 const CONSTRAINTS: &[&str] = &["ttl", "max_uses", "rate"];
 
 /// Data that need not be there.
-const OPTIONAL_DATA: &[&str] = &["default", "protected", "workspace", "tools"];
+const OPTIONAL_DATA: &[&str] = &["default", "protected", "workspace", "tools", "actions"];
 
 /// The fields of the input by the field they are in. What is not named here may hold anything.
 const INPUT: &[(&str, &[&str])] = &[
@@ -36,7 +36,7 @@ const INPUT: &[(&str, &[&str])] = &[
     ("subject", &["type", "id", "properties"]),
     ("action", &["name", "properties"]),
     ("resource", &["type", "id", "properties"]),
-    ("context", &["layer", "mode", "session", "trace_id", "span_id", "tool"]),
+    ("context", &["layer", "mode", "session", "trace_id", "span_id", "tool", "request"]),
     ("context.tool", &["server", "name", "call_id", "arguments"]),
 ];
 
@@ -180,7 +180,7 @@ impl Lint<'_> {
                 Target::Input(path) => self.input(&path),
                 Target::Data(path) => self.data(&path),
                 Target::Function(name) => self.function(&name),
-                Target::Action(name) => action(&name),
+                Target::Action(name) => self.action(&name),
             };
             if let Some(message) = message {
                 self.add(at, message);
@@ -224,6 +224,21 @@ impl Lint<'_> {
             (Some(_), _) => None,
             (None, _) => Some(format!("no rule and no data file defines data.{full}; add it to a data file")),
         }
+    }
+
+    fn action(&self, name: &str) -> Option<String> {
+        let declared = self.bundle.actions();
+        let own = ACTIONS.iter().map(|(_, name)| *name);
+        let known: Vec<&str> = own.chain(declared.iter().map(String::as_str)).collect();
+        (!known.contains(&name)).then(|| {
+            let hint = suggest(name, &known);
+            let hint = if hint.is_empty() && !ActionName::is_reserved(name) {
+                "; if another gate asks about it, list it in data.authz.actions".to_owned()
+            } else {
+                hint
+            };
+            format!("there is no action \"{name}\"{hint}")
+        })
     }
 
     fn function(&self, name: &str) -> Option<String> {
@@ -288,11 +303,6 @@ fn unused(name: &str) -> String {
     } else {
         format!("nothing uses the rule `{name}`, so it has no effect{hint}")
     }
-}
-
-fn action(name: &str) -> Option<String> {
-    let known: Vec<&str> = ACTIONS.iter().map(|(_, name)| *name).collect();
-    (!known.contains(&name)).then(|| format!("there is no action \"{name}\"{}", suggest(name, &known)))
 }
 
 /// `; did you mean X?` for the nearest of the names, if one is near.

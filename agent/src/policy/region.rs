@@ -116,6 +116,7 @@ const FACTS: &[(&str, &[&str])] = &[
 fn constant(field: &Field, input: &Value) -> bool {
     let action = input.pointer("/action/name").and_then(Value::as_str).unwrap_or_default();
     match field.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        ["context", "request", ..] => input.pointer("/context/layer").is_none_or(|layer| layer != "api"),
         ["resource", "properties", fact, ..] => {
             FACTS.iter().any(|(known, actions)| *known == fact && !actions.contains(&action))
         }

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use uuid::Uuid;
 
+use crate::event::ActionName;
 use crate::ledger::{Decision, Entry, Time};
 use crate::policy::Effect;
 
@@ -125,7 +126,7 @@ impl Named {
             seq: entry.seq,
             decision_id: entry.id,
             session: entry.session,
-            action: entry.action.map_or("", |action| action.as_str()).to_owned(),
+            action: entry.action.as_ref().map_or("", ActionName::as_str).to_owned(),
             resource: entry.resource.as_ref().map(|resource| resource.id.clone()).unwrap_or_default(),
         }
     }

@@ -42,7 +42,7 @@ impl Run {
         let mut entry = Entry::new(Kind::Decision);
         entry.policy = Some(self.engine.digest().to_owned());
         entry.session = Some(Uuid::from_u128(1));
-        entry.action = Some(action);
+        entry.action = Some(action.into());
         let properties = Default::default();
         entry.resource = Some(ResourceEntry { kind: "file".into(), id: id.into(), properties, raw: None });
         entry.input = Some(input);
@@ -140,7 +140,7 @@ fn each_change_of_an_entry_is_found() {
         (What::Input, |entry| entry.input.as_mut().unwrap()["resource"]["id"] = "/home/x".into()),
         (What::Input, |entry| entry.input_hash = None),
         (What::Operation, |entry| entry.resource.as_mut().unwrap().id = "/home/x".into()),
-        (What::Operation, |entry| entry.action = Some(Action::FileRead)),
+        (What::Operation, |entry| entry.action = Some(Action::FileRead.into())),
     ];
     for (number, (what, change)) in changes.into_iter().enumerate() {
         let mut run = Run::new(RULES);

@@ -19,6 +19,9 @@ use crate::policy::input::Tool;
 /// Calls that are over and sets that are no more open are known until so many newer ones are.
 const KEPT: usize = 10_000;
 
+/// Calls that may be open at once: an agent may open any number and end none.
+const OPEN_MAX: usize = 256;
+
 /// A tool call that a gate asks about.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct ToolCall {
@@ -235,6 +238,13 @@ impl Calls {
         was
     }
 
+    /// Closes the oldest call if another one would be too many; who opened it has lost it.
+    pub fn make_room(&mut self) -> Option<Uuid> {
+        let oldest = self.open.first().copied().filter(|_| self.open.len() >= OPEN_MAX)?;
+        self.close(oldest);
+        Some(oldest)
+    }
+
     fn changed(&mut self) {
         self.sets.push_back(self.open.clone());
         if self.sets.len() > KEPT {
@@ -388,6 +398,20 @@ mod tests {
         calls.close(a);
         assert_eq!(calls.take_recent(), [a]);
         assert!(calls.take_recent().is_empty());
+    }
+
+    #[test]
+    fn no_more_are_open_than_there_is_room_for() {
+        let mut calls = Calls::default();
+        let first = call(&mut calls, "first");
+        calls.open(first);
+        for _ in 1..OPEN_MAX {
+            assert_eq!(calls.make_room(), None);
+            let next = call(&mut calls, "next");
+            calls.open(next);
+        }
+        assert_eq!(calls.make_room(), Some(first));
+        assert_eq!((calls.make_room(), calls.open_calls().len()), (None, OPEN_MAX - 1));
     }
 
     #[test]

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::event::{Action, Belongs, Mode, Operation};
+use crate::event::{Action, ActionName, Belongs, Mode, Operation};
 use crate::ledger::Time;
 use crate::ledger::entry::Hex;
 use crate::policy::{Decision, Effect, Engine, Limits};
@@ -102,6 +102,16 @@ pub enum Approved {
     Session,
     /// For a while.
     For(Duration),
+}
+
+impl std::fmt::Display for Approved {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Once => f.write_str("once"),
+            Self::Session => f.write_str("session"),
+            Self::For(duration) => write!(f, "{}s", duration.as_secs()),
+        }
+    }
 }
 
 struct Approval {
@@ -255,7 +265,8 @@ impl Session {
 
 impl Stats {
     /// Counts one decided operation.
-    pub fn count(&mut self, action: Action, resource: &str, decision: &Decision) {
+    pub fn count(&mut self, action: impl Into<ActionName>, resource: &str, decision: &Decision) {
+        let action = action.into();
         self.operations += 1;
         if decision.effect != Effect::Deny {
             return;

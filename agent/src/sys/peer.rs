@@ -22,6 +22,20 @@ pub struct Peer {
     pub pidfd: OwnedFd,
 }
 
+impl Peer {
+    /// This process itself.
+    pub fn own() -> io::Result<Self> {
+        let pid = nix::unistd::getpid().as_raw();
+        let (uid, gid) = (nix::unistd::geteuid().as_raw(), nix::unistd::getegid().as_raw());
+        Ok(Self { uid, gid, pid, pidfd: pidfd_open(pid)? })
+    }
+
+    /// Another handle on the same process.
+    pub fn try_clone(&self) -> io::Result<Self> {
+        Ok(Self { uid: self.uid, gid: self.gid, pid: self.pid, pidfd: self.pidfd.try_clone()? })
+    }
+}
+
 /// Asks the kernel who connected `socket`.
 pub fn peer_of(socket: &impl AsFd) -> io::Result<Peer> {
     let cred = getsockopt(socket, PeerCredentials)?;

@@ -26,7 +26,7 @@ fn full() -> Entry {
         attribution: Some(Attribution::Exact),
         layer: Some(Layer::Kernel),
         mode: Some(Mode::Enforce),
-        action: Some(Action::FileWrite),
+        action: Some(Action::FileWrite.into()),
         resource: Some(ResourceEntry {
             kind: "file".into(),
             id: "/prod/config.yaml".into(),

@@ -28,7 +28,7 @@ allow contains {"id": "coding-agent-dns"} if {
 	port_is(53)
 }
 
-allow contains {"id": "coding-agent-data.authz.coding_agent.loopback"} if {
+allow contains {"id": "coding-agent-loopback"} if {
 	connects
 	in_cidr(ip, data.authz.coding_agent.loopback)
 }

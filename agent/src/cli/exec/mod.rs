@@ -5,6 +5,7 @@ mod supervise;
 mod wait;
 
 use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitCode, Stdio};
@@ -15,7 +16,8 @@ use clap::Args;
 use nix::sys::signal::SigSet;
 use uuid::Uuid;
 
-use super::{STATE_HELP, state_or_default};
+use super::daemon::HttpArgs;
+use super::{STATE_HELP, absolute, state_or_default};
 use crate::control::{Client, Request, Response, StartSession, Started};
 use crate::enforce::choice::{Choice, Wanted};
 use crate::enforce::landlock::Laid;
@@ -76,6 +78,8 @@ pub struct Exec {
     /// Record every allow that the kernel decides, not only how many
     #[arg(long)]
     audit_each: bool,
+    #[command(flatten)]
+    http: HttpArgs,
     /// Print start and summary as JSON
     #[arg(long)]
     json: bool,
@@ -90,7 +94,8 @@ pub struct Exec {
     command: Vec<std::ffi::OsString>,
 }
 
-fn parse_duration(text: &str) -> Result<Duration, String> {
+/// `30s`, `5m`.
+pub(super) fn parse_duration(text: &str) -> Result<Duration, String> {
     duration(text).ok_or_else(|| format!("{text:?} is no time; write e.g. 30s or 5m"))
 }
 
@@ -110,7 +115,7 @@ impl Exec {
     /// The daemon is a process of its own: what it leaves in the kernel outlives it.
     fn run_under_lsm(&self, choice: &Choice, signals: &SigSet) -> anyhow::Result<ExitCode> {
         let instance = Uuid::now_v7().simple().to_string();
-        let (mut daemon, socket) = start_daemon(&instance, &self.state()?)?;
+        let (mut daemon, socket) = start_daemon(&instance, &self.state()?, self.http.resolve()?)?;
         let mut client = connect(&socket)?;
         match self.launch(&mut client, &socket, choice, None)? {
             Launched::Running(child, session) => {
@@ -257,26 +262,18 @@ enum Launched {
 #[error("{0}")]
 struct Refused(String);
 
-/// Policy paths as the daemon, in another folder, must see them.
-fn absolute(policy: &[String]) -> anyhow::Result<Vec<String>> {
-    policy
-        .iter()
-        .map(|text| {
-            if text.starts_with("preset:") {
-                return Ok(text.clone());
-            }
-            let path = std::path::absolute(text).with_context(|| format!("policy {text}"))?;
-            Ok(path.to_string_lossy().into_owned())
-        })
-        .collect()
-}
-
 /// Starts the daemon of one session; its control socket.
-fn start_daemon(instance: &str, state: &Path) -> anyhow::Result<(Child, PathBuf)> {
-    let mut daemon = Command::new("/proc/self/exe")
-        .arg0("authz")
-        .args(["daemon", "--embedded", "--instance", instance, "--state"])
-        .arg(state)
+fn start_daemon(
+    instance: &str,
+    state: &Path,
+    http: Option<(SocketAddr, PathBuf)>,
+) -> anyhow::Result<(Child, PathBuf)> {
+    let mut command = Command::new("/proc/self/exe");
+    command.arg0("authz").args(["daemon", "--embedded", "--instance", instance, "--state"]).arg(state);
+    if let Some((address, token)) = http {
+        command.arg(format!("--http={address}")).arg("--http-token").arg(token);
+    }
+    let mut daemon = command
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .current_dir("/")

@@ -16,7 +16,8 @@ use nix::sys::signal::SigSet;
 use uuid::Uuid;
 
 use super::identity::Identity;
-use super::{Exec, FAILED, Launched, absolute, connect, wait};
+use super::{Exec, FAILED, Launched, connect, wait};
+use crate::cli::absolute;
 use crate::daemon;
 use crate::enforce::choice::Choice;
 use crate::enforce::landlock::Laid;
@@ -69,7 +70,7 @@ fn supervise(
     // It holds files for as many threads as the session has.
     let (_, most) = getrlimit(Resource::RLIMIT_NOFILE).context("getrlimit")?;
     setrlimit(Resource::RLIMIT_NOFILE, most, most).context("setrlimit")?;
-    let (socket, daemon) = start_daemon(exec.state()?)?;
+    let (socket, daemon) = start_daemon(exec)?;
     let mut client = connect(&socket)?;
     let confined = confined(exec)?;
     let (status, session) = match exec.launch(&mut client, &socket, choice, Some(confined))? {
@@ -90,13 +91,20 @@ fn supervise(
 }
 
 /// The daemon, in a thread of this process.
-fn start_daemon(state: PathBuf) -> anyhow::Result<(PathBuf, JoinHandle<anyhow::Result<()>>)> {
+fn start_daemon(exec: &Exec) -> anyhow::Result<(PathBuf, JoinHandle<anyhow::Result<()>>)> {
     let instance = Uuid::now_v7().simple().to_string();
-    let options = daemon::Options { state, instance, embedded: true, backend: Backend::Seccomp };
+    let options = daemon::Options {
+        state: exec.state()?,
+        instance,
+        embedded: true,
+        backend: Backend::Seccomp,
+        session: None,
+        http: exec.http.resolve()?,
+    };
     let (ready, socket) = channel();
     let daemon = std::thread::Builder::new()
         .name("authz-daemon".into())
-        .spawn(move || daemon::run(options, |socket| Ok(ready.send(socket.to_owned())?)))
+        .spawn(move || daemon::run(options, |found| Ok(ready.send(found.socket.clone())?)))
         .context("cannot start the daemon")?;
     match socket.recv() {
         Ok(socket) => Ok((socket, daemon)),

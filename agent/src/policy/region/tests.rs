@@ -34,6 +34,7 @@ fn input(action: Action, id: &str) -> Input {
         trace_id: Some("t".into()),
         span_id: Some("p".into()),
         tool: Some(Tool { name: "write_file".into(), call_id: Some("1".into()), ..Tool::default() }),
+        request: None,
     };
     Input::new(Subject::agent("claude", properties), &operation, context)
 }
