@@ -2,12 +2,14 @@
 
 mod answer;
 mod daemon;
+mod denials;
 mod doctor;
 mod exec;
 mod ledger;
 mod policy;
 mod replay;
 mod show;
+mod trace;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -89,6 +91,8 @@ enum Command {
         command: ledger::LedgerCommand,
     },
     Replay(replay::Replay),
+    Trace(trace::TraceCommand),
+    Denials(denials::Denials),
     /// Decide for other gates, by a policy alone
     Daemon(daemon::DaemonCommand),
     /// Print completions for a shell
@@ -120,6 +124,8 @@ pub fn run() -> ExitCode {
             state_or_default(state).and_then(|state| ledger::run(&command, &state))
         }
         Command::Replay(replay) => replay.run(),
+        Command::Trace(trace) => trace.run(),
+        Command::Denials(denials) => denials.run(),
         Command::Daemon(command) => command.run(),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "authz", &mut std::io::stdout());

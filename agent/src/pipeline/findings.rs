@@ -22,7 +22,7 @@ impl Pipeline {
         let mut entry = Entry::new(Kind::Finding);
         of_session(session, attributed, &mut entry);
         entry.layer = Some(event.layer);
-        entry.action = Some(event.operation.action);
+        entry.action = Some(event.operation.action.into());
         entry.resource = Some(ResourceEntry {
             kind: event.operation.action.resource_type().into(),
             id: event.operation.resource.id.clone(),

@@ -67,7 +67,8 @@ impl Policies {
         for folder in &self.bundles {
             match kept::read(folder, digest) {
                 Ok(bundle) => {
-                    let engine = Engine::load(&bundle).map_err(|error| format!("policy {digest}: {error}"))?;
+                    let engine =
+                        Engine::load(&bundle).map_err(|error| format!("policy {digest}: {error}"))?;
                     return Ok((bundle, engine));
                 }
                 Err(error) => why = error.to_string(),

@@ -6,7 +6,7 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use super::{CallTree, Node, SessionTree, Target, TraceError};
-use crate::event::Action;
+use crate::event::{Action, ActionName};
 use crate::ledger::{Attribution, Decision, Entry, Hex, Kind, LedgerError};
 use crate::session::declared::{Declared, Seen};
 
@@ -82,7 +82,7 @@ struct Builder {
 /// What an entry that only counts needs of the decision it counts.
 #[derive(Clone)]
 struct Seed {
-    action: Action,
+    action: ActionName,
     resource: String,
 }
 
@@ -115,7 +115,8 @@ impl Builder {
 
     fn add(&mut self, entry: Entry) {
         let detail = |name: &str| entry.detail.as_ref().and_then(|detail| detail.get(name));
-        let uuid = |name: &str| detail(name).and_then(Value::as_str).and_then(|text| text.parse::<Uuid>().ok());
+        let uuid =
+            |name: &str| detail(name).and_then(Value::as_str).and_then(|text| text.parse::<Uuid>().ok());
         match entry.kind {
             Kind::SessionStart => {
                 let text = detail("agent").and_then(Value::as_str).map(str::to_owned);
@@ -139,7 +140,7 @@ impl Builder {
                 }
             }
             Kind::Gap => self.tree.unrecorded += entry.count.unwrap_or(1),
-            Kind::Decision if entry.action == Some(Action::ToolCall) => self.call(&entry),
+            Kind::Decision if entry.action == Some(Action::ToolCall.into()) => self.call(&entry),
             Kind::Decision => match uuid("implied_by").and_then(|id| self.by_id.get(&id).copied()) {
                 Some(place) => {
                     let Some(node) = node(&entry) else { return };
@@ -189,7 +190,7 @@ impl Builder {
     fn operation(&mut self, entry: &Entry) {
         let mut node = match node(entry) {
             Some(node) => {
-                let seed = Seed { action: node.action, resource: node.resource.clone() };
+                let seed = Seed { action: node.action.clone(), resource: node.resource.clone() };
                 self.seen.insert(entry.id, seed);
                 node
             }
@@ -207,16 +208,19 @@ impl Builder {
         };
         let declared: Vec<_> = place.map_or_else(Vec::new, |place| declared(&self.tree.calls[place]));
         let properties = entry.resource.as_ref().map(|resource| &resource.properties);
-        let seen = Seen {
-            action: node.action,
+        let seen = own(&node.action).map(|action| Seen {
+            action,
             id: &node.resource,
             role: properties.and_then(|properties| properties.get("role")?.as_str()),
             attribution: entry.attribution.unwrap_or(Attribution::None),
-            after_end: entry.detail.as_ref().is_some_and(|detail| detail.get("after_end") == Some(&true.into())),
-        };
+            after_end: entry
+                .detail
+                .as_ref()
+                .is_some_and(|detail| detail.get("after_end") == Some(&true.into())),
+        });
         // What is only counted was judged when it was first seen.
-        node.contradicts =
-            if entry.kind == Kind::Decision { seen.contradicts(&declared, gated) } else { None };
+        let seen = seen.filter(|_| entry.kind == Kind::Decision);
+        node.contradicts = seen.and_then(|seen| seen.contradicts(&declared, gated));
         match (place, node.attribution) {
             (Some(place), _) => self.tree.calls[place].operations.push(node),
             (None, Some(Attribution::Ambiguous)) => self.tree.ambiguous.push(node),
@@ -226,7 +230,8 @@ impl Builder {
 
     fn finish(mut self) -> SessionTree {
         let tree = &mut self.tree;
-        let of_calls = tree.calls.iter_mut().flat_map(|call| call.declared.iter_mut().chain(&mut call.operations));
+        let of_calls =
+            tree.calls.iter_mut().flat_map(|call| call.declared.iter_mut().chain(&mut call.operations));
         for node in of_calls.chain(&mut tree.ambiguous).chain(&mut tree.outside) {
             let answer = self.answers.get(&node.id).and_then(|answer| answer.decision.as_ref());
             node.answer = answer.map(|answer| answer.effect);
@@ -236,18 +241,24 @@ impl Builder {
     }
 }
 
+/// An operation that authz knows; what other gates ask about has no effect of its own.
+fn own(name: &ActionName) -> Option<Action> {
+    if let ActionName::Own(action) = name { Some(*action) } else { None }
+}
+
 /// What a call declares; its own decision is the first.
 fn declared(call: &CallTree) -> Vec<Declared> {
     let implied = call.declared.iter().skip(usize::from(call.call.is_some()));
-    implied.map(|node| Declared { action: node.action, id: node.resource.clone() }).collect()
+    let declared = implied.filter_map(|node| own(&node.action).map(|action| (action, &node.resource)));
+    declared.map(|(action, id)| Declared { action, id: id.clone() }).collect()
 }
 
 fn node(entry: &Entry) -> Option<Node> {
-    let (action, decision) = (entry.action?, entry.decision.as_ref()?);
+    let (action, decision) = (entry.action.clone()?, entry.decision.as_ref()?);
     Some(of(entry, decision, action, entry.resource.as_ref()?.id.clone()))
 }
 
-fn of(entry: &Entry, decision: &Decision, action: Action, resource: String) -> Node {
+fn of(entry: &Entry, decision: &Decision, action: ActionName, resource: String) -> Node {
     let candidates = entry.detail.as_ref().and_then(|detail| detail.get("candidates")?.as_array());
     let candidates = candidates.into_iter().flatten().filter_map(|span| span.as_str().map(str::to_owned));
     Node {

@@ -8,7 +8,7 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
-use crate::event::{Action, Layer, Mode};
+use crate::event::{ActionName, Layer, Mode};
 use crate::ledger::{Attribution, DecidedBy, Effect, Hex, RuleRef, Time};
 use crate::session::declared::Contradiction;
 
@@ -81,7 +81,7 @@ pub struct Node {
     /// When.
     pub time: Time,
     /// What was to be done.
-    pub action: Action,
+    pub action: ActionName,
     /// To what.
     pub resource: String,
     /// What it was done to instead.

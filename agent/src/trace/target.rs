@@ -80,7 +80,7 @@ impl Alike {
         }
         let Some(span) = entry.span_id else { return };
         let exact = entry.attribution == Some(Attribution::Exact);
-        if entry.action == Some(Action::ToolCall) {
+        if entry.action == Some(Action::ToolCall.into()) {
             let call_id = entry.detail.as_ref().and_then(|detail| detail.get("call_id")?.as_str());
             if is(entry.id) || call_id.is_some_and(&fits) || fits(&span.to_string()) {
                 add(&mut self.calls, span);

@@ -1,6 +1,7 @@
 use serde_json::{Value, json};
 
 use super::*;
+use crate::event::Action;
 use crate::ledger::{Entry, Kind, LedgerError, ResourceEntry};
 use crate::policy::Decision;
 
@@ -25,10 +26,17 @@ impl Ledger {
         self.0.last_mut().unwrap()
     }
 
-    fn op(&mut self, span: Hex<8>, attribution: Attribution, action: Action, id: &str, detail: Value) -> Uuid {
+    fn op(
+        &mut self,
+        span: Hex<8>,
+        attribution: Attribution,
+        action: Action,
+        id: &str,
+        detail: Value,
+    ) -> Uuid {
         let entry = self.add(Kind::Decision, span, attribution, detail);
         let effect = if id.starts_with("/prod") { Effect::Deny } else { Effect::Allow };
-        entry.action = Some(action);
+        entry.action = Some(action.into());
         entry.resource = Some(ResourceEntry {
             kind: action.resource_type().into(),
             id: id.into(),
