@@ -14,7 +14,7 @@ const ORDER: &[&[&str]] = &[
     &["ledger"],
     &["session"],
     &["pipeline"],
-    &["enforce", "replay"],
+    &["enforce", "replay", "trace"],
     &["control"],
     &["web"],
     &["authzen", "adapters"],

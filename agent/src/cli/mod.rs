@@ -2,6 +2,7 @@
 
 mod answer;
 mod daemon;
+mod denials;
 mod doctor;
 mod exec;
 mod hook;
@@ -12,6 +13,7 @@ mod mcp;
 mod policy;
 mod replay;
 mod show;
+mod trace;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -102,6 +104,8 @@ enum Command {
         command: ledger::LedgerCommand,
     },
     Replay(replay::Replay),
+    Trace(trace::TraceCommand),
+    Denials(denials::Denials),
     /// Decide for other gates, by a policy alone
     Daemon(daemon::DaemonCommand),
     /// Decide about a tool call that an agent announces: the command of its own hooks
@@ -140,6 +144,8 @@ pub fn run() -> ExitCode {
         Command::Replay(replay) => replay.run(),
         Command::Hook(hook) => Ok(hook.run()),
         Command::Install(install) => install.run(),
+        Command::Trace(trace) => trace.run(),
+        Command::Denials(denials) => denials.run(),
         Command::Daemon(command) => command.run(),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "authz", &mut std::io::stdout());

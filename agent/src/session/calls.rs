@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
+use super::declared::Declared;
 use crate::event::{Belongs, Layer};
 use crate::ledger::entry::{Attribution, Hex};
 use crate::policy::input::Tool;
@@ -95,6 +96,8 @@ pub struct Call {
     pub source: Source,
     /// Identities that the caller claims.
     pub claimed: Map<String, Value>,
+    /// What it implies.
+    pub declared: Vec<Declared>,
 }
 
 impl Call {
@@ -117,6 +120,7 @@ impl Call {
             parent: parent.map(|(_, span)| span),
             source,
             claimed: asked.claimed.clone(),
+            declared: Vec::new(),
         }
     }
 
@@ -255,6 +259,11 @@ impl Calls {
     /// Number of the set of what is open; 0: nothing is.
     pub fn current(&self) -> u32 {
         if self.open.is_empty() { 0 } else { self.forgotten + self.sets.len() as u32 }
+    }
+
+    /// Whether there has been any call.
+    pub fn any(&self) -> bool {
+        !self.known.is_empty()
     }
 
     /// A call.

@@ -1,6 +1,7 @@
 //! Who: a process tree under one policy.
 
 pub mod calls;
+pub mod declared;
 pub mod identity;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
@@ -14,6 +15,7 @@ use crate::ledger::Time;
 use crate::ledger::entry::Hex;
 use crate::policy::{Decision, Effect, Engine, Limits};
 use calls::{Attributed, Calls, DenialView};
+use declared::Findings;
 
 /// A process tree under one policy.
 pub struct Session {
@@ -41,6 +43,8 @@ pub struct Session {
     pub calls: Calls,
     /// The latest denials, for whoever asks.
     pub denials: VecDeque<DenialView>,
+    /// What contradicted what its calls declare.
+    pub findings: Findings,
     /// The first process.
     pub first_pid: i32,
     /// What happened so far.
@@ -155,6 +159,7 @@ impl Session {
             span: Hex(span),
             calls: Calls::default(),
             denials: VecDeque::new(),
+            findings: Findings::default(),
             first_pid,
             stats: Stats::default(),
             counts: true,
