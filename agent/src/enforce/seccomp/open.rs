@@ -201,7 +201,7 @@ fn within(start: &OwnedFd, wanted: &Wanted, keep: bool) -> Result<End> {
 /// A path to a folder, without what leads from a folder to itself: with more after it, it must not become too long.
 fn short(above: &[u8]) -> Vec<u8> {
     let root = if above.starts_with(b"/") { &b"/"[..] } else { b"" };
-    let parts = above.split(|byte| *byte == b'/').filter(|part| !matches!(part, b"" | b"."));
+    let parts = above.split(|byte| *byte == b'/').filter(|part| !matches!(*part, b"" | b"."));
     parts.fold(root.to_vec(), |path, part| [&path[..], part, b"/"].concat())
 }
 
