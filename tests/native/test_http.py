@@ -5,6 +5,7 @@ import http.client
 import http.server
 import json
 import pathlib
+import ssl
 import subprocess
 import tempfile
 import threading
@@ -34,9 +35,11 @@ SESSION = "the-conversation"
 class Server(http.server.ThreadingHTTPServer):
     daemon_threads = True
 
-    def __init__(self):
+    def __init__(self, tls=None):
         super().__init__(("127.0.0.1", 0), Handler)
         self.seen = []
+        if tls:
+            self.socket = tls.wrap_socket(self.socket, server_side=True)
         threading.Thread(target=self.serve_forever, daemon=True).start()
 
 
@@ -44,9 +47,12 @@ class Handler(http.server.BaseHTTPRequestHandler):
     def log_message(self, *_):
         pass
 
+    def given(self):
+        return {name.lower(): value for name, value in self.headers.items()}
+
     def do_POST(self):
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        self.server.seen.append((body, dict(self.headers)))
+        self.server.seen.append((body, self.given()))
         method, params = body.get("method"), body.get("params", {})
         if "id" not in body:
             return self.reply(202, b"")
@@ -70,7 +76,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.reply(200, f"data: {note}\n\n".encode(), kind="text/event-stream")
 
     def do_DELETE(self):
-        self.server.seen.append(("DELETE", dict(self.headers)))
+        self.server.seen.append(("DELETE", self.given()))
         self.reply(200, b"")
 
     def reply(self, status, body, more=(), kind="application/json"):
@@ -86,11 +92,12 @@ def answer(body, result):
 
 
 class Gate:
-    def __init__(self, upstream, policy, *options):
+    def __init__(self, upstream, policy, *options, **env):
         self.state = tempfile.mkdtemp(prefix="http-gate-")
         self.child = subprocess.Popen(
             [harness.AUTHZ, "mcp", "--server", "small", "--listen", "127.0.0.1:0", "--upstream", upstream, "--state", self.state,
-             "--policy", policy, *options], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+             "--policy", policy, *options], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+            env=harness.environment(env))
         line = self.child.stdout.readline()
         self.ready = json.loads(line) if line else None
 
@@ -133,8 +140,8 @@ def judged(server, gate):
     check("what is allowed is answered", body.get("result", {}).get("content"), body)
     sent, given = server.seen[-1]
     check("the trace context is told to the server", sent["params"]["_meta"]["traceparent"].startswith("00-"), sent)
-    check("the client's headers pass, but for those of the connection", given.get("Authorization") == "Bearer x"
-          and "X-Hop" not in given and given["Host"] == f"127.0.0.1:{server.server_port}", given)
+    check("the client's headers pass, but for those of the connection", given.get("authorization") == "Bearer x"
+          and "x-hop" not in given and given["host"] == f"127.0.0.1:{server.server_port}", given)
     before = len(server.seen)
     status, body, _ = gate.send(call("prod"), **named)
     check("what is denied is told with the reason", status == 200 and body["result"]["isError"]
@@ -143,7 +150,7 @@ def judged(server, gate):
     status, body, _ = gate.send(call("us"), **named, Mcp_Method="tools/call", Mcp_Name="read", Mcp_Param_Region="us")
     sent, given = server.seen[-1]
     check("a rewrite reaches the server in the body", sent["params"]["arguments"] == {"region": "eu"}, sent)
-    check("and in the headers", (given.get("Mcp-Param-Region"), given.get("Mcp-Name")) == ("eu", "read"), given)
+    check("and in the headers", (given.get("mcp-param-region"), given.get("mcp-name")) == ("eu", "read"), given)
     status, body, _ = gate.send({"jsonrpc": "2.0", "method": "notifications/initialized"}, **named)
     check("a notification passes", status == 202 and server.seen[-1][0]["method"] == "notifications/initialized", status)
     status, text, _ = gate.send(call("asia", "stream"), **named)
@@ -188,6 +195,27 @@ def refused(server, gate):
     check("nothing of it reaches the server", len(server.seen) == before, server.seen[before:])
 
 
+def over_tls(policy):
+    """A server whose certificate is trusted, and one whose is not."""
+    folder = pathlib.Path(tempfile.mkdtemp(prefix="http-tls-"))
+    made = harness.finish(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2",
+                           "-subj", "/CN=small", "-addext", "subjectAltName=DNS:localhost", "-addext", "basicConstraints=critical,CA:FALSE",
+                           "-keyout", "key", "-out", "certificate"], 60, None, folder)
+    if made.returncode:
+        return harness.skip("a server over https", made.stderr)
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    tls.load_cert_chain(folder / "certificate", folder / "key")
+    server = Server(tls)
+    url = f"https://localhost:{server.server_port}/mcp"
+    with Gate(url, policy, SSL_CERT_FILE=folder / "certificate") as gate:
+        status, body, _ = gate.send(call("asia"))
+        check("a server over https answers", status == 200 and "result" in body, (status, body))
+    before = len(server.seen)
+    with Gate(url, policy) as gate:
+        status, body, _ = gate.send(call("asia"))
+        check("one that nobody vouches for is sent nothing", status == 502 and len(server.seen) == before, (status, body))
+
+
 def run():
     server = Server()
     policy = harness.policy_file(POLICY)
@@ -204,3 +232,4 @@ def run():
     with Gate("http://127.0.0.1:9/mcp", policy) as gate:
         status, body, _ = gate.send(call("asia"))
         check("a server that is not there is an error", status == 502 and "server" in body["error"]["message"], (status, body))
+    over_tls(policy)
