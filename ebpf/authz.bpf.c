@@ -7,7 +7,7 @@
  *   exec.h    bprm_check_security mmap_file file_mprotect: process.exec
  *   net.h     socket_connect socket_bind socket_sendmsg unix_stream_connect unix_may_send: net.*
  *   system.h  mounts, namespaces, bpf, perf, modules, io_uring, raw sockets: system.*
- *   process.h ptrace_access_check ptrace_traceme task_kill: process.ptrace, process.signal
+ *   process.h ptrace_access_check ptrace_traceme task_kill file_fcntl: process.ptrace, process.signal
  */
 #include "lib/kernel.h"
 #include <bpf/bpf_helpers.h>

@@ -18,6 +18,11 @@
 #define FS_IOC_ENABLE_VERITY 0x40806685u
 #define FAT_IOCTL_SET_ATTRIBUTES 0x40047211u
 #define BTRFS_IOC_SUBVOL_SETFLAGS 0x4008941au
+/* Input for whoever reads the terminal next, typed or pasted; F_SETOWN with a pointer. */
+#define TIOCSTI 0x5412u
+#define TIOCLINUX 0x541cu
+#define FIOSETOWN 0x8901u
+#define SIOCSPGRP 0x8902u
 
 SEC("lsm/path_chmod")
 int BPF_PROG(path_chmod, struct path *path, unsigned short mode)
@@ -69,6 +74,13 @@ DENTRY_HOOK(inode_removexattr, 0)
 DENTRY_HOOK(inode_set_acl, 0)		/* until 6.1: an extended attribute */
 DENTRY_HOOK(inode_remove_acl, 0)
 
+/* What no rule can allow: by the fail direction, with a record. */
+static __always_inline int refuse_call(__u8 action)
+{
+	FILE_HOOK(task);
+	return fail_without_call(task, action, AUTHZ_CAUSE_REFUSED);
+}
+
 static __always_inline int decide_ioctl(struct file *file, unsigned int cmd)
 {
 	switch (cmd) {
@@ -82,6 +94,12 @@ static __always_inline int decide_ioctl(struct file *file, unsigned int cmd)
 	case FAT_IOCTL_SET_ATTRIBUTES:
 	case BTRFS_IOC_SUBVOL_SETFLAGS:
 		break;
+	case TIOCSTI:
+	case TIOCLINUX:
+		return refuse_call(AUTHZ_FILE_WRITE);
+	case FIOSETOWN:
+	case SIOCSPGRP:
+		return refuse_call(AUTHZ_PROCESS_SIGNAL);
 	default:
 		return 0;
 	}

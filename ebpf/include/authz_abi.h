@@ -103,7 +103,8 @@ enum authz_cause {
 	AUTHZ_CAUSE_RING = 10,		/* an event was lost: ring full */
 	AUTHZ_CAUSE_INHERIT = 11,	/* a fork was refused: its label could not be stored */
 	AUTHZ_CAUSE_GUARD = 12,		/* aimed at the daemon */
-	AUTHZ_CAUSE_MAX = 13,
+	AUTHZ_CAUSE_REFUSED = 13,	/* no action names the call, or its object is in memory that can change */
+	AUTHZ_CAUSE_MAX = 14,
 };
 
 #define AUTHZ_COUNT_KICKS 16	/* further counters: kicks, */

@@ -12,6 +12,11 @@
  *   listener                a seccomp filter with a listener of its own
  *   sizes                   how many arguments and variables, and their bytes
  *   big COUNT BYTES ENV PROGRAM  executes PROGRAM sizes with COUNT arguments of BYTES and ENV variables
+ *   pointers                calls with pointers that lead nowhere
+ *   dies FILE               ends while a thread of it opens
+ *   storm-of-deaths N FILE  N processes are killed while they open again and again
+ *   bomb COUNT FILE DENIED  forks COUNT more processes than there are, or until it cannot; each opens both
+ *   many COUNT FOLDER       makes COUNT files: how many it could, was denied, and could not for another reason
  *   alarm FILE MS           opens, while a signal arrives after MS that does not restart calls: errno, signals seen
  */
 #define _GNU_SOURCE
@@ -26,7 +31,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/time.h>
 #include <sys/wait.h>
@@ -194,6 +203,108 @@ static int alarmed(char *file, int ms)
 	return 0;
 }
 
+static void say(long result)
+{
+	puts(result < 0 ? strerrorname_np(errno) : "ok");
+}
+
+/* One beyond the address space, and one whose string or structure goes on in a page that is not there. */
+static int pointers(void)
+{
+	char *page = mmap(NULL, 8192, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	int udp = socket(AF_INET, SOCK_DGRAM, 0);
+
+	memset(page, 'x', 4096);
+	munmap(page + 4096, 4096);
+	for (char *bad = (char *)8;; bad = page + 4090) {
+		say(open(bad, O_RDONLY));
+		say(syscall(SYS_openat2, AT_FDCWD, "/", bad, 24));
+		say(mkdir(bad, 0700));
+		say(rename("/nowhere", bad));
+		say(chmod(bad, 0));
+		say(syscall(SYS_utimensat, AT_FDCWD, "/", bad, 0));
+		say(execv(bad, (char *[]){ "x", NULL }));
+		say(execv("/bin/true", (char **)bad));
+		say(connect(udp, (void *)bad, 16));
+		say(sendto(udp, bad, 100, 0, (void *)bad, 16));
+		say(sendmsg(udp, (void *)bad, 0));
+		if (bad != (char *)8)
+			return 0;
+	}
+}
+
+static int dies(char *file)
+{
+	pthread_t thread;
+
+	pthread_create(&thread, NULL, opens, file);
+	usleep(300000);
+	return 0;
+}
+
+static int deaths(int count, char *file)
+{
+	for (int i = 0; i < count; i++) {
+		pid_t child = fork();
+
+		if (!child)
+			for (;;)
+				opened(i & 1 ? file : "/etc/hosts");
+		usleep(500 + i % 7 * 300);
+		kill(child, SIGKILL);
+		waitpid(child, NULL, 0);
+	}
+	puts("ok");
+	return 0;
+}
+
+/* Every process makes two more, as long as there is room. */
+static int bomb(long room, char *file, char *forbidden)
+{
+	static struct { volatile long first, opened, forbidden, forks, full; } *seen;
+	struct rlimit limit = { room, room };
+
+	seen = mmap(NULL, sizeof(*seen), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	seen->first = getpid();
+	setrlimit(RLIMIT_NPROC, &limit);
+	for (int round = 0; round < 2; round++) {
+		pid_t child = fork();
+
+		if (child < 0)
+			__atomic_add_fetch(&seen->full, 1, __ATOMIC_SEQ_CST);
+		if (!child && __atomic_add_fetch(&seen->forks, 1, __ATOMIC_SEQ_CST) < room)
+			round = -1;
+	}
+	if (!strcmp(opened(file), "ok"))
+		__atomic_add_fetch(&seen->opened, 1, __ATOMIC_SEQ_CST);
+	if (!strcmp(opened(forbidden), "ok"))
+		__atomic_add_fetch(&seen->forbidden, 1, __ATOMIC_SEQ_CST);
+	while (wait(NULL) > 0 || errno == EINTR)
+		;
+	if (seen->first == getpid())
+		printf("opened %ld forbidden %ld forks %ld full %ld\n", seen->opened, seen->forbidden, seen->forks, seen->full);
+	return 0;
+}
+
+static int many(long count, char *folder)
+{
+	long ok = 0, denied = 0, others = 0;
+	char name[4096];
+
+	for (long i = 0; i < count; i++) {
+		snprintf(name, sizeof(name), "%s/%ld", folder, i);
+		int fd = open(name, O_WRONLY | O_CREAT, 0600);
+
+		ok += fd >= 0;
+		denied += fd < 0 && errno == EACCES;
+		others += fd < 0 && errno != EACCES;
+		if (fd >= 0)
+			close(fd);
+	}
+	printf("ok %ld denied %ld others %ld\n", ok, denied, others);
+	return 0;
+}
+
 int main(int argc, char **argv)
 {
 	const char *what = argc > 1 ? argv[1] : "";
@@ -229,6 +340,16 @@ int main(int argc, char **argv)
 		return sizes(argv + 2);
 	if (!strcmp(what, "big"))
 		return big(atoi(argv[2]), atoi(argv[3]), atoi(argv[4]), argv[5]);
+	if (!strcmp(what, "pointers"))
+		return pointers();
+	if (!strcmp(what, "dies"))
+		return dies(argv[2]);
+	if (!strcmp(what, "storm-of-deaths"))
+		return deaths(atoi(argv[2]), argv[3]);
+	if (!strcmp(what, "bomb"))
+		return bomb(atol(argv[2]), argv[3], argv[4]);
+	if (!strcmp(what, "many"))
+		return many(atol(argv[2]), argv[3]);
 	if (!strcmp(what, "alarm"))
 		return alarmed(argv[2], atoi(argv[3]));
 	return 2;

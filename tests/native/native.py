@@ -20,6 +20,8 @@ UID = pwd.getpwnam(USER).pw_uid
 GID = pwd.getpwnam(USER).pw_gid
 # A group of the user's beside its own, which owns some of the files.
 GROUP = 1234
+# One that every user can execute.
+PYTHON = os.path.realpath("/usr/bin/python3")
 ALLOW = 'allow contains {"id": "all", "reason": "everything"} if true'
 
 

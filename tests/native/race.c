@@ -5,6 +5,7 @@
  *
  *   race files open|change TRIES PATH FLIP FORBIDDEN   the byte at FLIP of PATH alternates between `a` and `b`; -1: none does
  *   race exec TRIES PATH FLIP                          a forbidden program ends with 42
+ *   race argv TRIES PATH 0                             its argument alternates between `a` and `b`
  *   race sendto|sendmsg|connect TRIES PORT FORBIDDEN   on 127.0.0.1; whoever listens counts
  *   race unix TRIES PATH FLIP
  *   race swap ONE OTHER                                exchanges two names for ever
@@ -28,7 +29,7 @@
 #include <sys/xattr.h>
 #include <unistd.h>
 
-static char path[4096], aside[4200];
+static char path[4096], aside[4200], argument[] = "a";
 static long allowed, denied, forbidden, others;
 static struct stat secret;
 
@@ -155,7 +156,7 @@ static void files(const char *kind, long tries)
 static void programs(long tries)
 {
 	static volatile long try;
-	char *argv[] = { path, NULL }, *envp[] = { NULL };
+	char *argv[] = { path, argument, NULL }, *envp[] = { NULL };
 	int status;
 
 	while (try < tries) {
@@ -255,7 +256,9 @@ int main(int argc, char **argv)
 		int files_too = !strcmp(what, "files");
 
 		strcpy(path, argv[3 + files_too]);
-		if (atoi(argv[4 + files_too]) >= 0)
+		if (!strcmp(what, "argv"))
+			flip.byte = argument;
+		else if (atoi(argv[4 + files_too]) >= 0)
 			flip.byte = path + atoi(argv[4 + files_too]);
 		if (files_too && (argc != 7 || stat(argv[6], &secret)))
 			return 3;

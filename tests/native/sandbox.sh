@@ -30,6 +30,9 @@ mount -t proc proc proc
 for device in null:3 zero:5 full:7 random:8 urandom:9; do
     mknod -m 666 "dev/${device%:*}" c 1 "${device#*:}"
 done
+mkdir dev/pts
+mount -t devpts -o newinstance,ptmxmode=666 devpts dev/pts
+ln -s pts/ptmx dev/ptmx
 ln -s /proc/self/fd dev/fd
 ln -s /proc/self/fd/0 dev/stdin
 pivot_root . old

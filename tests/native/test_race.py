@@ -53,7 +53,8 @@ class Listeners:
 
 
 def programs(place):
-    """Programs that do nothing: `b` says who it was. `loaded` has a loader that can be exchanged."""
+    """Programs that do nothing: `b` says who it was, `says` what its argument was. `loaded` has a loader that can be
+    exchanged."""
     def built(name, source, *flags):
         subprocess.run(["gcc", "-x", "c", "-", *flags, "-o", str(place.tools / name)], check=True, text=True, input=source)
 
@@ -61,6 +62,7 @@ def programs(place):
     bare = 'void _start(void) {{ asm("syscall" : : "a"(60), "D"({status})); }}'
     built("a", bare.format(status=0), "-nostdlib", "-static-pie")
     built("b", bare.format(status=42), "-nostdlib", "-static-pie")
+    built("says", "int main(int argc, char **argv) { return argc > 1 && *argv[1] == 'b' ? 42 : 0; }", "-static")
     built("loaded", "int main(void) { return 0; }", f"-Wl,--dynamic-linker={place.top}/race/swap/loader-a")
 
 
@@ -75,7 +77,8 @@ def prepare(place, owner):
         shutil.copy(place.tools / letter, top / letter / "tool")
         (swap / f"link-{letter}").symlink_to(top / letter / "file")
         (swap / f"tool-{letter}").symlink_to(top / letter / "tool")
-    shutil.copy(place.tools / "loaded", top / "a" / "loaded")
+    for name in ("loaded", "says"):
+        shutil.copy(place.tools / name, top / "a" / name)
     (swap / "loader-a").symlink_to(LOADER)
     (swap / "loader-b").symlink_to(top / "b" / "tool")
     (top / "a" / "script").write_text(f"#!{swap}/tool-a\n")
@@ -112,15 +115,20 @@ def races(at):
     yield "exec, link swapped", ["{program}", "exec", "{tries}", "{top}/swap/tool-a", "-1"], "tool"
     yield "exec, interpreter swapped", ["{program}", "exec", "{tries}", "{top}/a/script", "-1"], "tool"
     yield "exec, loader swapped", ["{program}", "exec", "{tries}", "{top}/a/loaded", "-1"], "loader"
+    yield "exec, argument rewritten", ["{program}", "argv", "{tries}", "{top}/a/says", "0"], None
     for what, kind in [("sendto", "udp"), ("sendmsg", "udp"), ("connect", "tcp")]:
         yield f"{what}, address rewritten", ["{program}", what, "{tries}", f"{{{kind}_a}}", f"{{{kind}_b}}"], None
     yield "unix connect, address rewritten", ["{program}", "unix", "{tries}", "{top}/a/socket", at], None
 
 
-def policy(top, ports):
+ARGUMENT = 'deny contains {"id": "argument", "reason": "forbidden"} if { executes; input.resource.properties.argv[1] == "b" }\n\n'
+
+
+def policy(top, ports, by_argument):
     denied = ", ".join(str(port) for _, port in ports.values())
     return (f'deny contains {{"id": "b", "reason": "forbidden"}} if under(trim_prefix(input.resource.id, "unix:"), "{top}/b")\n\n'
             f'deny contains {{"id": "port", "reason": "forbidden"}} if port_is([{denied}])\n\n'
+            f'{ARGUMENT if by_argument else ""}'
             'allow contains {"id": "rest", "reason": "everything else"} if true')
 
 
@@ -161,7 +169,7 @@ class Race:
                      for letter, port in zip("ab", ports)}}
         argv = [word.format_map(places) for word in self.arguments]
         if bound:
-            rules = self.place.policy(policy(top, listeners.ports))
+            rules = self.place.policy(policy(top, listeners.ports, "argv" in self.arguments))
             argv = self.identity.bound(argv, str(rules), authz=str(self.place.tools / "authz"))
         else:
             argv = self.identity.bare(argv)

@@ -4,6 +4,7 @@ import contextlib
 import ctypes
 import errno
 import fcntl
+import mmap
 import os
 import socket
 import stat
@@ -116,6 +117,20 @@ def handle(path):
     syscall(303, AT_FDCWD, path.encode(), buffer, ctypes.byref(mount), 0)
     with opened(os.path.dirname(path)) as folder:
         os.close(syscall(304, folder, buffer, os.O_WRONLY))
+
+
+def mapped(path):
+    """A shared mapping changes what it maps."""
+    with opened(path, os.O_RDWR) as fd, mmap.mmap(fd, 1) as memory:
+        memory[0] ^= 1
+
+
+def map_files(path):
+    """The file of a mapping that can only be read, opened again for writing."""
+    with opened(path) as fd, mmap.mmap(fd, 1, prot=mmap.PROT_READ):
+        with open("/proc/self/maps", encoding="utf-8") as maps:
+            line = next(line for line in maps if line.rstrip("\n").endswith(path) and " r--s " in line)
+        write(f"/proc/self/map_files/{line.split()[0]}")
 
 
 def fchmod(path):
@@ -239,7 +254,6 @@ INT80 = bytes.fromhex("53 89 f8 89 f3 87 d1 cd 80 5b c3")
 
 def int80(number, *args):
     """A system call as a 32-bit program makes it; bytes are copied below 4 GB, a page each."""
-    import mmap
     MAP_32BIT, page = 0x40, 4096
     LIBC.mmap.restype = ctypes.c_void_p
     LIBC.mmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t] + [ctypes.c_int] * 3 + [ctypes.c_long]
@@ -294,5 +308,5 @@ OPS = {
     "setflags": setflags, "fssetxattr": fssetxattr, "file_setattr": file_setattr, "write_capable": write_capable,
     "raw_rename": raw_rename, "raw_unlink": raw_unlink, "raw_chmod": raw_chmod,
     "mknod": mknod, "bind": bind, "tmpfile_link": tmpfile_link,
-    "detached": detached, "thread": thread, "raw_open": raw_open,
+    "map": mapped, "map_files": map_files, "detached": detached, "thread": thread, "raw_open": raw_open,
 }

@@ -1,12 +1,17 @@
 """Operations that run another program, and those on the system itself."""
 
 import ctypes
+import fcntl
 import os
+import pty
 import signal
 import socket
+import struct
 import subprocess
 
 from probe_file import LIBC, syscall
+
+TIOCSCTTY, TIOCSTI, F_SETOWN_EX = 0x540E, 0x5412, 15
 
 
 def judged(result):
@@ -196,6 +201,40 @@ def control_socket():
     return "ok" if found else "no socket"
 
 
+def typed():
+    """TIOCSTI, on a terminal of its own."""
+    _, other = pty.openpty()
+
+    def types():
+        os.setsid()
+        fcntl.ioctl(other, TIOCSCTTY, 0)
+        fcntl.ioctl(other, TIOCSTI, b"x")
+    forked(types)
+
+
+def owner(pid, how="F_SETOWN"):
+    """Who is signalled when a socket can be read."""
+    here, there = socket.socketpair()
+    with here, there:
+        if how == "F_SETOWN":
+            fcntl.fcntl(here, fcntl.F_SETOWN, int(pid))
+        elif how == "F_SETOWN_EX":
+            fcntl.fcntl(here, F_SETOWN_EX, struct.pack("ii", 1, int(pid)))
+        else:
+            fcntl.ioctl(here, {"FIOSETOWN": 0x8901, "SIOCSPGRP": 0x8902}[how], struct.pack("i", int(pid)))
+
+
+def owner_daemon():
+    found = list(daemons())
+    for pid in found:
+        owner(pid)
+    return "ok" if found else "no daemon"
+
+
+def own_owner():
+    owner(os.getpid())
+
+
 def init_module():
     syscall(175, b"no module" * 100, 900, b"")
 
@@ -215,5 +254,5 @@ OPS = {
     "open_tree": lambda: made(428, -100, b"/tmp", 1), "fsopen": lambda: made(430, b"tmpfs", 0),
     "chroot": lambda: forked(lambda: os.chroot("/tmp")), "ptrace": ptrace, "memory": memory,
     "pidfd_getfd": pidfd_getfd, "kill": kill, "kill_daemon": kill_daemon, "control_socket": control_socket,
-    "init_module": init_module, "finit_module": finit_module,
+    "typed": typed, "owner": owner, "owner_daemon": owner_daemon, "own_owner": own_owner, "init_module": init_module, "finit_module": finit_module,
 }

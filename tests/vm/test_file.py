@@ -121,6 +121,6 @@ def run(root=True):
     if root:
         session({name: base for name, base in places.items() if name != "user"}, table, policy)
     # What only root may do says nothing about a user.
-    root_only = {"handle", "mknod", "write_capable"}
+    root_only = {"handle", "mknod", "write_capable", "map_files"}
     few = [case for case in table if case["op"] not in root_only and not case.get("once")]
     session({"user": places["user"]}, few, policy, user="nobody")

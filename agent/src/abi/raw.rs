@@ -96,7 +96,8 @@ pub const AUTHZ_CAUSE_READ: authz_cause = 9;
 pub const AUTHZ_CAUSE_RING: authz_cause = 10;
 pub const AUTHZ_CAUSE_INHERIT: authz_cause = 11;
 pub const AUTHZ_CAUSE_GUARD: authz_cause = 12;
-pub const AUTHZ_CAUSE_MAX: authz_cause = 13;
+pub const AUTHZ_CAUSE_REFUSED: authz_cause = 13;
+pub const AUTHZ_CAUSE_MAX: authz_cause = 14;
 pub type authz_cause = ::core::ffi::c_uint;
 #[repr(C)]
 #[derive(Debug, Default, Copy, Clone)]

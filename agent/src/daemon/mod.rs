@@ -218,7 +218,7 @@ fn lock_folder(folder: &Path) -> anyhow::Result<Option<Flock<std::fs::File>>> {
 /// The sockets have a thread and a runtime of their own: a slow client cannot delay a decision.
 fn serve_sockets(control: &Path, ask: &Path, mailbox: Mailbox) -> anyhow::Result<()> {
     let doors = [(listen(control)?, Door::Control), (listen(ask)?, Door::Ask)];
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build()?;
     std::thread::Builder::new().name("authz-control".into()).spawn(move || {
         let served = runtime.block_on(async {
             let [control, ask] = doors.map(|(listener, door)| {
@@ -277,7 +277,9 @@ impl Daemon {
     /// Takes the enforcement point down, which for LSM programs takes the kernel some 100 ms each. Who reads the
     /// command's standard error to its end does not wait for that; what cannot be removed, the next start removes.
     fn detach(&mut self) {
-        if let Ok(null) = std::fs::File::options().write(true).open("/dev/null") {
+        // As a thread of the supervisor it shares standard error with what still has to be said.
+        let alone = self.options.backend == Backend::BpfLsm;
+        if alone && let Ok(null) = std::fs::File::options().write(true).open("/dev/null") {
             nix::unistd::dup2_stderr(null).ok();
         }
         if let Err(error) = self.point.close() {

@@ -104,6 +104,7 @@ pub const HOOKS: &[Hook] = &[
     required("ptrace_access_check"),
     required("ptrace_traceme"),
     required("task_kill"),
+    required("file_fcntl"),
 ];
 
 /// Why the back end cannot be used.

@@ -121,7 +121,15 @@ const NEEDS: &[(Action, &[Need])] = &[
         Action::ProcessPtrace,
         &[vital("ptrace_access_check", "ptrace and /proc/PID/mem"), also("ptrace_traceme", "PTRACE_TRACEME")],
     ),
-    (Action::ProcessSignal, &[vital("task_kill", "signals")]),
+    (
+        Action::ProcessSignal,
+        &[
+            vital("task_kill", "signals"),
+            also("file_fcntl", "signals about files"),
+            also("file_ioctl", "signals about files by ioctl"),
+            split("file_ioctl_compat", "file_ioctl", "signals about files by 32-bit calls"),
+        ],
+    ),
     (
         Action::NetConnect,
         &[

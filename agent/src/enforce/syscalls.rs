@@ -23,7 +23,14 @@ const NAMES: &[(u32, &str)] = table![
     io_uring_enter SYS_io_uring_enter, ptrace SYS_ptrace, process_vm_readv SYS_process_vm_readv,
     process_vm_writev SYS_process_vm_writev, pidfd_getfd SYS_pidfd_getfd, kill SYS_kill,
     tkill SYS_tkill, tgkill SYS_tgkill, pidfd_send_signal SYS_pidfd_send_signal,
-    rt_sigqueueinfo SYS_rt_sigqueueinfo, open_by_handle_at SYS_open_by_handle_at, write SYS_write,
+    rt_sigqueueinfo SYS_rt_sigqueueinfo, open_by_handle_at SYS_open_by_handle_at, write SYS_write, fcntl SYS_fcntl,
+    fchmodat2 SYS_fchmodat2, utime SYS_utime, utimes SYS_utimes, futimesat SYS_futimesat, utimensat
+    SYS_utimensat, setxattr SYS_setxattr, lsetxattr SYS_lsetxattr, fsetxattr SYS_fsetxattr, removexattr
+    SYS_removexattr, lremovexattr SYS_lremovexattr, fremovexattr SYS_fremovexattr, pkey_mprotect
+    SYS_pkey_mprotect, process_madvise SYS_process_madvise, prlimit64 SYS_prlimit64, kcmp SYS_kcmp,
+    rt_tgsigqueueinfo SYS_rt_tgsigqueueinfo, socketpair SYS_socketpair, fsconfig SYS_fsconfig, fsmount
+    SYS_fsmount, fspick SYS_fspick, delete_module SYS_delete_module, kexec_file_load
+    SYS_kexec_file_load, io_uring_register SYS_io_uring_register,
 ];
 
 /// The name of a 64-bit system call, if a hook is met in it.

@@ -28,6 +28,7 @@ pub const CAUSES: [&str; AUTHZ_CAUSE_MAX as usize] = [
     "the event ring was full",
     "a label could not be inherited",
     "the operation aims at the daemon",
+    "no rule can allow the call, since what it is about cannot be judged",
 ];
 
 /// Turns one record into an event.

@@ -9,13 +9,14 @@ use nix::errno::Errno;
 use nix::sys::stat::umask;
 
 use super::blocked::RESTART;
-use super::facts;
+use super::calls::action_of;
 use super::judge::{Judge, Known};
 use super::resolve::{End, Last, Resolver, is_own, root};
 use super::target::Target;
 use super::worker;
+use super::{facts, fail};
 use crate::abi::raw::*;
-use crate::event::Action;
+use crate::event::{Action, Event};
 use crate::pipeline::Verdict;
 use crate::sys::identity;
 use crate::sys::seccomp::Notification;
@@ -50,12 +51,22 @@ pub struct Call<'a> {
     kept: RefCell<Vec<OwnedFd>>,
     /// A signal of the thread has ended what was done for it.
     interrupted: Cell<bool>,
+    /// It is decided, so it may be done already.
+    decided: Cell<bool>,
 }
 
 impl<'a> Call<'a> {
     /// A call that waits.
     pub fn new(judge: &'a Judge, session: &'a Arc<Known>, asked: Notification, target: Target) -> Self {
-        Self { judge, session, asked, target, kept: RefCell::default(), interrupted: Cell::new(false) }
+        Self {
+            judge,
+            session,
+            asked,
+            target,
+            kept: RefCell::default(),
+            interrupted: Cell::new(false),
+            decided: Cell::new(false),
+        }
     }
 
     /// Keeps a file open until the call is done: it is named by its descriptor.
@@ -72,12 +83,25 @@ impl<'a> Call<'a> {
         result
     }
 
-    /// What the call comes to, where a signal may have ended it.
-    pub fn finish(&self, result: Result) -> Result {
-        match result {
-            Err(Errno::EINTR) if self.interrupted.get() => Ok(Outcome::Value(RESTART)),
-            result => result,
+    /// What the call comes to, where a signal may have ended it, or it could not be judged; none: a handler
+    /// panicked.
+    pub fn finish(&self, result: Option<Result>) -> Result {
+        match (result, self.target.unjudged()) {
+            (Some(Err(Errno::EINTR)), _) if self.interrupted.get() => Ok(Outcome::Value(RESTART)),
+            (Some(Err(Errno::EACCES)), Some(cause)) => self.fail(cause),
+            (Some(result), _) => result,
+            (None, _) if self.decided.get() => self.fail(fail::FAULT).and(Err(Errno::EACCES)),
+            (None, _) => self.fail(fail::FAULT),
         }
+    }
+
+    /// The fail direction, where nothing is known of the call but which one it is. If its thread is gone, nothing
+    /// was asked.
+    fn fail(&self, cause: &'static str) -> Result {
+        self.check()?;
+        let raw = self.record(action_of(self.asked.number));
+        self.judge.fail(self.session, &raw, cause)?;
+        Ok(Outcome::GoOn)
     }
 
     /// An argument.
@@ -100,13 +124,18 @@ impl<'a> Call<'a> {
         if self.session.listener.is_waiting(self.asked.id) { Ok(()) } else { Err(Errno::EINTR) }
     }
 
+    /// With the supervisor's own rights again.
+    pub fn back(&self) -> Result<()> {
+        worker::back().map_err(|_| self.target.cannot(fail::RIGHTS))
+    }
+
     /// Acts with the thread's rights and umask from here on; the worker returns to its own afterwards.
     pub fn act(&self) -> Result<()> {
         self.check()?;
         if nix::unistd::getuid().is_root() {
-            worker::back()?;
+            self.back()?;
             worker::switched();
-            identity::be(&self.target.identity).map_err(|_| Errno::EACCES)?;
+            identity::be(&self.target.identity).map_err(|_| self.target.cannot(fail::RIGHTS))?;
         }
         umask(self.target.umask);
         Ok(())
@@ -114,14 +143,14 @@ impl<'a> Call<'a> {
 
     /// The folder that a path starts from.
     pub fn start(&self, folder: i32, path: &[u8]) -> Result<OwnedFd> {
-        worker::back()?;
+        self.back()?;
         // Where it starts then is for the resolver.
         if path.starts_with(b"/") { root() } else { self.target.folder(folder) }
     }
 
     /// A resolver for this thread; before [`Call::act`].
     pub fn resolver(&self) -> Result<Resolver<'_>> {
-        worker::back()?;
+        self.back()?;
         let moved = self.session.moved.load(Ordering::Acquire);
         let root = if moved { Some(self.target.root()?) } else { None };
         Ok(Resolver::new(&self.target, root))
@@ -157,9 +186,24 @@ impl<'a> Call<'a> {
     /// Decides. What aims at the supervisor is refused whatever the policy says.
     pub fn decide(&self, raw: &authz_event) -> Result<Verdict> {
         if u32::from(raw.object) == AUTHZ_OBJ_PATH && is_own(&raw.data[..usize::from(raw.path_len)]) {
-            return Err(self.judge.guard(self.session, raw));
+            return Err(self.guard(raw));
         }
-        self.judge.decide(self.session, self.asked.id, raw)
+        self.decide_with(raw, |_| {})
+    }
+
+    /// Decides an operation with facts that no record of the kernel has.
+    pub fn decide_with(&self, raw: &authz_event, add: impl FnOnce(&mut Event)) -> Result<Verdict> {
+        // What could not be had before was not needed.
+        self.target.can();
+        let verdict = self.judge.decide(self.session, self.asked.id, raw, add)?;
+        self.decided.set(true);
+        Ok(verdict)
+    }
+
+    /// Refuses what aims at the supervisor.
+    pub fn guard(&self, raw: &authz_event) -> Errno {
+        self.target.can();
+        self.judge.guard(self.session, raw)
     }
 
     /// Decides where nothing else can be done instead.

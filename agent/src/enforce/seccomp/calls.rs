@@ -63,8 +63,14 @@ const SYS_FILE_SETATTR: c_long = 469;
 /// include/uapi/linux/fs.h: FS_IOC_SETFLAGS, FS_IOC32_SETFLAGS, FS_IOC_FSSETXATTR, and FAT's own.
 const FLAG_IOCTLS: &[u32] = &[0x4008_6602, 0x4004_6602, 0x401c_5820, 0x4004_7211];
 
-/// include/uapi/asm-generic/ioctls.h: TIOCSTI, and TIOCLINUX, which can paste.
-const TERMINAL_IOCTLS: &[u32] = &[0x5412, 0x541c];
+/// include/uapi/asm-generic/ioctls.h: TIOCSTI, and TIOCLINUX, which can paste: input for whoever reads the terminal
+/// next. FIOSETOWN and SIOCSPGRP: F_SETOWN with a pointer.
+const REFUSED_IOCTLS: &[u32] = &[0x5412, 0x541c, 0x8901, 0x8902];
+
+/// include/uapi/asm-generic/fcntl.h: who is sent a signal, any that F_SETSIG names, when something can be read; the
+/// other one names it in memory.
+const F_SETOWN: u32 = 8;
+const F_SETOWN_EX: u32 = 15;
 
 /// Flags of clone and unshare that make one.
 pub const NAMESPACES: u32 = (libc::CLONE_NEWNS
@@ -187,6 +193,8 @@ pub const CALLS: &[Call] = &[
     left("rt_sigqueueinfo", libc::SYS_rt_sigqueueinfo, &[ProcessSignal]),
     left("rt_tgsigqueueinfo", libc::SYS_rt_tgsigqueueinfo, &[ProcessSignal]),
     left("pidfd_send_signal", libc::SYS_pidfd_send_signal, &[ProcessSignal]),
+    left("fcntl", libc::SYS_fcntl, &[ProcessSignal]).when(When::Is(1, &[F_SETOWN])),
+    refused("fcntl", libc::SYS_fcntl, libc::EINVAL).when(When::Is(1, &[F_SETOWN_EX])),
     // The network. What is sent on a connected socket has no address and is not seen.
     done("connect", libc::SYS_connect, &[NetConnect]),
     done("sendto", libc::SYS_sendto, &[NetConnect]).when(When::Given(4)),
@@ -228,8 +236,7 @@ pub const CALLS: &[Call] = &[
     left("io_uring_enter", libc::SYS_io_uring_enter, &[SystemIoUring]),
     left("io_uring_register", libc::SYS_io_uring_register, &[SystemIoUring]),
     // No action names these, and no agent needs them.
-    // Input typed for whoever reads the terminal next.
-    refused("ioctl", libc::SYS_ioctl, libc::EPERM).when(When::Is(1, TERMINAL_IOCTLS)),
+    refused("ioctl", libc::SYS_ioctl, libc::EPERM).when(When::Is(1, REFUSED_IOCTLS)),
     // Gives files that others open, with root's rights.
     refused("fanotify_init", libc::SYS_fanotify_init, libc::EPERM),
     refused("userfaultfd", libc::SYS_userfaultfd, libc::EPERM),
@@ -247,6 +254,12 @@ pub const CALLS: &[Call] = &[
     refused("settimeofday", libc::SYS_settimeofday, libc::EPERM),
     refused("clock_settime", libc::SYS_clock_settime, libc::EPERM),
 ];
+
+/// What a call is to a policy, before its arguments are read: the first action of its row.
+pub fn action_of(number: i64) -> Action {
+    let row = CALLS.iter().find(|call| call.number == number && !call.actions.is_empty());
+    row.map_or(FileRead, |call| call.actions[0])
+}
 
 const SENT: &str = "descriptors sent by others";
 const REUSED: &str = "a process number or descriptor that changes hands between decision and call";

@@ -2,7 +2,6 @@
 //! are decided, the kernel goes on, and before the first instruction of the new image runs it is compared with
 //! what was decided. A difference is the end of the process.
 
-use std::ffi::OsStr;
 use std::io::Read;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
@@ -16,11 +15,11 @@ use nix::unistd::{AccessFlags, Pid, faccessat};
 
 use super::call::{Call, Outcome, Result};
 use super::facts::put_file;
+use super::fail;
 use super::image::{self, Image};
 use super::map;
 use super::resolve::{End, Last, by_descriptor, kind, path_of};
-use super::worker::back;
-use crate::abi::raw::{AUTHZ_CAUSE_GUARD, AUTHZ_ROLE_INTERPRETER, AUTHZ_ROLE_PROGRAM, authz_event};
+use crate::abi::raw::{AUTHZ_ROLE_INTERPRETER, AUTHZ_ROLE_PROGRAM, authz_event};
 use crate::event::Action;
 use crate::pipeline::Verdict;
 use crate::sys::ptrace::{self, Stop};
@@ -59,11 +58,13 @@ pub fn exec(call: &Call<'_>) -> Result {
         let last = if flags & libc::AT_SYMLINK_NOFOLLOW != 0 { Last::Keep } else { Last::Follow };
         existing(call.resolve(folder, &path, last)?)?
     };
-    let decided = decide(call, file, &as_given(folder, &path), arguments)?;
-    back()?;
+    let Some(decided) = decide(call, file, &as_given(folder, &path), arguments)? else {
+        return Ok(Outcome::GoOn);
+    };
+    call.back()?;
     if call.target.traced {
         // Its tracer could exchange the image after the comparison, and we could not make one.
-        return refused(call);
+        return unwatched(call, &decided);
     }
     run(call, &decided)
 }
@@ -115,8 +116,13 @@ fn arguments(call: &Call<'_>, mut at: u64) -> Result<Vec<Vec<u8>>> {
     Ok(all)
 }
 
-/// Decides the program and all that interprets it.
-fn decide(call: &Call<'_>, file: OwnedFd, name: &[u8], mut arguments: Vec<Vec<u8>>) -> Result<Decided> {
+/// Decides the program and all that interprets it. None: one cannot be read, and only observe mode lets it pass.
+fn decide(
+    call: &Call<'_>,
+    file: OwnedFd,
+    name: &[u8],
+    mut arguments: Vec<Vec<u8>>,
+) -> Result<Option<Decided>> {
     let (mut file, mut name) = (file, name.to_vec());
     let mut role = AUTHZ_ROLE_PROGRAM;
     for _ in 0..=LEVELS_MAX {
@@ -126,7 +132,12 @@ fn decide(call: &Call<'_>, file: OwnedFd, name: &[u8], mut arguments: Vec<Vec<u8
         let path = path_of(file.as_fd())?;
         put_file(&mut raw, &path, Some(&stat));
         allow(call, &raw, &arguments)?;
-        match image::of(&head(call, &file)?) {
+        let Some(head) = head(call, &file)? else {
+            // A process whose program cannot be read cannot be read either, so none of its calls could be judged.
+            call.judge.fail(call.session, &raw, fail::CLOSED)?;
+            return Ok(None);
+        };
+        match image::of(&head) {
             Image::Script { interpreter, argument } => {
                 // fs/binfmt_script.c: the interpreter, its argument, the script, the rest.
                 let mut own = vec![interpreter.clone()];
@@ -149,10 +160,10 @@ fn decide(call: &Call<'_>, file: OwnedFd, name: &[u8], mut arguments: Vec<Vec<u8
                     allow(call, &raw, &arguments)?;
                     mapped.push(path);
                 }
-                return Ok(decided(stat, mapped, &arguments));
+                return Ok(Some(decided(stat, mapped, &arguments)));
             }
             // The kernel knows it, or refuses it; it must be mapped as itself.
-            Image::Unknown => return Ok(decided(stat, vec![path], &arguments)),
+            Image::Unknown => return Ok(Some(decided(stat, vec![path], &arguments))),
         }
     }
     Err(Errno::ELOOP)
@@ -164,7 +175,7 @@ fn decided(image: FileStat, mapped: Vec<Vec<u8>>, arguments: &[Vec<u8>]) -> Deci
 }
 
 fn allow(call: &Call<'_>, raw: &authz_event, arguments: &[Vec<u8>]) -> Result<()> {
-    let verdict = call.judge.decide_with(call.session, call.asked.id, raw, |event| {
+    let verdict = call.decide_with(raw, |event| {
         if call.session.reads_arguments {
             let texts = arguments.iter().map(|argument| crate::enforce::wire::text(argument).into());
             event
@@ -195,23 +206,20 @@ fn executable(file: &OwnedFd) -> Result<FileStat> {
 }
 
 /// The first bytes, which the kernel reads whoever may read the file. Root may; another supervisor, what it can.
-fn head(call: &Call<'_>, file: &OwnedFd) -> Result<Vec<u8>> {
-    back()?;
+fn head(call: &Call<'_>, file: &OwnedFd) -> Result<Option<Vec<u8>>> {
+    call.back()?;
     let mut head = Vec::new();
-    match std::fs::File::open(OsStr::from_bytes(by_descriptor(file.as_fd()).as_bytes())) {
-        Ok(file) => drop(file.take(image::HEAD).read_to_end(&mut head).map_err(|_| Errno::EIO)?),
-        // A process whose program cannot be read cannot be read either, so none of its calls could be judged.
-        Err(_) => drop(refused(call)?),
-    }
+    let Ok(file) = std::fs::File::open(by_descriptor(file.as_fd())) else { return Ok(None) };
+    file.take(image::HEAD).read_to_end(&mut head).map_err(|_| Errno::EIO)?;
     call.act()?;
-    Ok(head)
+    Ok(Some(head))
 }
 
 /// Lets the kernel execute, and looks at what came of it before it runs.
 fn run(call: &Call<'_>, decided: &Decided) -> Result {
     let tid = call.target.tid;
     if ptrace::seize_for_exec(tid).is_err() {
-        return refused(call);
+        return unwatched(call, decided);
     }
     // If the call fails it stops on its way back, so that it can be let go.
     let stopped = ptrace::interrupt(tid);
@@ -228,12 +236,11 @@ fn run(call: &Call<'_>, decided: &Decided) -> Result {
                     session.lineage.executed(pid, session.calls.load(Ordering::Acquire));
                 }
                 if !is_decided(pid, decided) {
-                    // Nothing of it has run.
-                    kill(Pid::from_raw(pid), Signal::SIGKILL).ok();
                     let mut raw = call.record(Action::ProcessExec);
                     put_file(&mut raw, &image_path(pid), None);
-                    if let Ok(event) = crate::enforce::wire::event(&raw) {
-                        call.judge.fail(call.session, event, AUTHZ_CAUSE_GUARD).ok();
+                    if call.judge.fail(call.session, &raw, fail::CHANGED).is_err() {
+                        // Nothing of it has run.
+                        kill(Pid::from_raw(pid), Signal::SIGKILL).ok();
                     }
                 }
                 // One that was killed cannot be let go. It ends, and only after that was waited for here can its
@@ -259,11 +266,12 @@ fn run(call: &Call<'_>, decided: &Decided) -> Result {
     Ok(Outcome::Answered)
 }
 
-/// The fail direction, for a program that cannot be watched.
-fn refused(call: &Call<'_>) -> Result {
-    let raw = call.record(Action::ProcessExec);
-    let Ok(event) = crate::enforce::wire::event(&raw) else { return Err(Errno::EACCES) };
-    call.judge.fail(call.session, event, crate::abi::raw::AUTHZ_CAUSE_UNHOLDABLE)?;
+/// A program that cannot be compared.
+fn unwatched(call: &Call<'_>, decided: &Decided) -> Result {
+    call.check()?;
+    let mut raw = call.record(Action::ProcessExec);
+    put_file(&mut raw, &decided.mapped[0], Some(&decided.image));
+    call.judge.fail(call.session, &raw, fail::UNWATCHED)?;
     Ok(Outcome::GoOn)
 }
 

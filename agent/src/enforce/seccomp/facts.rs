@@ -26,6 +26,25 @@ pub fn record(target: &Target, number: i64, action: Action) -> Box<authz_event> 
     raw
 }
 
+/// The same record without an object: what is left of one that is not understood.
+pub fn nameless(raw: &authz_event) -> Box<authz_event> {
+    let authz_event { time_ns, tid, tgid, uid, gid, syscall, action, comm, .. } = *raw;
+    let (kind, object) = (AUTHZ_KIND_ASK as u8, AUTHZ_OBJ_BROKEN as u8);
+    Box::new(authz_event {
+        kind,
+        object,
+        time_ns,
+        tid,
+        tgid,
+        uid,
+        gid,
+        syscall,
+        action,
+        comm,
+        ..authz_event::default()
+    })
+}
+
 /// Puts bytes as the object's name; a second name after them.
 fn put(raw: &mut authz_event, object: u32, name: &[u8], other: &[u8]) {
     let all = name.len() + other.len();

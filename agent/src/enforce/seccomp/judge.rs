@@ -16,6 +16,7 @@ use nix::sys::eventfd::EventFd;
 use super::blocked::Blocked;
 use super::lineage::Lineage;
 use super::table::Table;
+use super::{facts, fail};
 use crate::abi::raw::*;
 use crate::clock::monotonic_ns;
 use crate::enforce::wire;
@@ -136,26 +137,18 @@ impl Judge {
         Duration::from_nanos(silent) < STALE
     }
 
-    /// Decides. `Err(EACCES)`: no.
-    pub fn decide(&self, session: &Known, id: u64, raw: &authz_event) -> Result<Verdict, Errno> {
-        self.decide_with(session, id, raw, |_| {})
-    }
-
-    /// Decides an operation with facts that no record of the kernel has.
-    pub fn decide_with(
+    /// Decides; `add` puts facts that no record of the kernel has. `Err(EACCES)`: no.
+    pub fn decide(
         &self,
         session: &Known,
         id: u64,
         raw: &authz_event,
         add: impl FnOnce(&mut Event),
     ) -> Result<Verdict, Errno> {
-        let Ok(mut event) = wire::event(raw) else { return self.obey(session, Verdict::Deny) };
-        event.layer = Layer::Seccomp;
-        event.session = session.index;
-        event.observe = !session.enforce.load(Ordering::Acquire);
+        let Some(mut event) = event(session, raw) else { return self.fail(session, raw, fail::RECORD) };
         add(&mut event);
         if u32::from(raw.object) == AUTHZ_OBJ_BROKEN {
-            return self.fail(session, event, AUTHZ_CAUSE_PATH);
+            return self.fail(session, raw, fail::PATH);
         }
         if let Some(verdict) = self.remembered(session, &event) {
             return self.obey(session, verdict);
@@ -165,27 +158,28 @@ impl Judge {
             self.send(event);
             Verdict::Allow
         } else {
-            self.ask(session, id, event)?
+            self.ask(session, id, raw, event)?
         };
         self.obey(session, verdict)
     }
 
-    /// The fail direction, with a record: deny in enforce, allow in observe.
-    pub fn fail(&self, session: &Known, event: Event, cause: u32) -> Result<Verdict, Errno> {
-        let cause = wire::CAUSES[cause as usize];
-        self.send(Event { kind: EventKind::Failed { cause }, ..event });
+    /// THE fail direction: deny in enforce, allow in observe, and recorded, if only by action, call and thread.
+    pub fn fail(&self, session: &Known, raw: &authz_event, cause: &'static str) -> Result<Verdict, Errno> {
+        self.record_failure(session, raw, cause);
         self.obey(session, Verdict::Deny)
     }
 
     /// What no policy allows and no mode lets pass: an operation that aims at the supervisor.
     pub fn guard(&self, session: &Known, raw: &authz_event) -> Errno {
-        if let Ok(mut event) = wire::event(raw) {
-            event.layer = Layer::Seccomp;
-            event.session = session.index;
-            let cause = wire::CAUSES[AUTHZ_CAUSE_GUARD as usize];
-            self.send(Event { kind: EventKind::Failed { cause }, ..event });
-        }
+        self.record_failure(session, raw, fail::GUARD);
         Errno::EACCES
+    }
+
+    fn record_failure(&self, session: &Known, raw: &authz_event, cause: &'static str) {
+        match event(session, raw).or_else(|| event(session, &facts::nameless(raw))) {
+            Some(event) => self.send(Event { kind: EventKind::Failed { cause }, ..event }),
+            None => tracing::error!(cause, action = raw.action, "a failure could not be recorded"),
+        }
     }
 
     fn obey(&self, session: &Known, verdict: Verdict) -> Result<Verdict, Errno> {
@@ -211,9 +205,9 @@ impl Judge {
     }
 
     /// Asks the daemon and waits.
-    fn ask(&self, session: &Known, id: u64, mut event: Event) -> Result<Verdict, Errno> {
+    fn ask(&self, session: &Known, id: u64, raw: &authz_event, mut event: Event) -> Result<Verdict, Errno> {
         if !self.daemon_alive() {
-            return self.fail(session, event, AUTHZ_CAUSE_STALE);
+            return self.fail(session, raw, fail::STALE);
         }
         let ticket = self.last_ticket.fetch_add(1, Ordering::Relaxed) + 1;
         let slot = Arc::new(Slot::default());
@@ -221,7 +215,7 @@ impl Judge {
             slots.insert(ticket, slot.clone());
         }
         event.kind = EventKind::Ask { ticket: Some(ticket), park: false };
-        self.send(event.clone());
+        self.send(event);
         let answer = wait(&slot, session, id);
         if let Ok(mut slots) = self.slots.lock() {
             slots.remove(&ticket);
@@ -238,7 +232,7 @@ impl Judge {
                 Ok(answer.verdict)
             }
             None if !session.listener.is_waiting(id) => Err(Errno::EINTR),
-            None => self.fail(session, event, AUTHZ_CAUSE_DEADLINE),
+            None => self.fail(session, raw, fail::DEADLINE),
         }
     }
 
@@ -271,6 +265,13 @@ impl Judge {
             tracing::error!(%error, "cannot wake the loop");
         }
     }
+}
+
+/// A record as an event of the session; none: it says nothing that is known.
+fn event(session: &Known, raw: &authz_event) -> Option<Event> {
+    let event = wire::event(raw).ok()?;
+    let observe = !session.enforce.load(Ordering::Acquire);
+    Some(Event { layer: Layer::Seccomp, session: session.index, observe, ..event })
 }
 
 /// The answer; none: too late, or the thread is gone.

@@ -5,7 +5,6 @@ use std::ffi::OsStr;
 use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
 
-use nix::errno::Errno;
 use nix::sys::stat::{FileStat, fstat, stat};
 
 use super::call::{Call, Outcome, Result};
@@ -34,7 +33,7 @@ pub fn map(call: &Call<'_>) -> Result {
 
 /// A file that was mapped to be read becomes code.
 fn protect(call: &Call<'_>) -> Result {
-    let maps = std::fs::read(format!("/proc/{}/maps", call.target.tid)).map_err(|_| Errno::EACCES)?;
+    let maps = call.target.proc("maps")?;
     let (start, end) = (call.arg(0), call.arg(0).saturating_add(call.arg(1)));
     for line in maps.split(|byte| *byte == b'\n') {
         let Some((low, high, path)) = mapping(line) else { continue };

@@ -5,7 +5,8 @@
 //! In the order of a call: [`filter`] (made from [`calls`]) stops it; a [`worker`] takes it and reads the
 //! [`target`]; a handler ([`open`], [`names`], [`attributes`], [`exec`], [`map`], [`socket`], [`process`],
 //! [`system`]) finds what it is about with [`resolve`] and [`address`], puts it as [`facts`], and asks the
-//! [`judge`], which looks into the [`table`] and else asks the daemon.
+//! [`judge`], which looks into the [`table`] and else asks the daemon. What cannot be decided ends in its one fail
+//! direction, with a cause of [`fail`].
 
 mod address;
 mod attributes;
@@ -14,6 +15,7 @@ mod call;
 pub mod calls;
 mod exec;
 mod facts;
+mod fail;
 pub mod filter;
 mod image;
 mod judge;

@@ -201,7 +201,7 @@ fn elsewhere(call: &Call<'_>, wanted: &Wanted, path: String, instead: bool) -> R
     if instead {
         return Err(Errno::EACCES);
     }
-    super::worker::back()?;
+    call.back()?;
     let wanted = Wanted {
         folder: libc::AT_FDCWD,
         path: path.into_bytes(),

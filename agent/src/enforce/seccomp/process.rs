@@ -43,7 +43,7 @@ pub fn outside(call: &Call<'_>, action: Action, pid: i32) -> Result<()> {
     let mut raw = call.record(action);
     put_process(&mut raw, pid);
     if pid == std::process::id() as i32 {
-        return Err(call.judge.guard(call.session, &raw));
+        return Err(call.guard(&raw));
     }
     call.allow(&raw)
 }
@@ -104,6 +104,25 @@ fn many(call: &Call<'_>, pid: i32, signal: i32) -> Result {
     result
 }
 
+/// Who gets signals about a descriptor, from whoever makes it ready: decided when it is named.
+pub fn owner(call: &Call<'_>) -> Result {
+    match call.int(2) {
+        0 => {}
+        pid if pid > 0 => {
+            if exists(pid) {
+                outside(call, Action::ProcessSignal, pid)?;
+            }
+        }
+        group => {
+            let group = group.checked_neg().ok_or(Errno::EINVAL)?;
+            processes()
+                .filter(|pid| group_of(*pid) == Some(group))
+                .try_for_each(|pid| outside(call, Action::ProcessSignal, pid))?;
+        }
+    }
+    Ok(Outcome::GoOn)
+}
+
 /// Field 5 of /proc/PID/stat.
 fn group_of(pid: i32) -> Option<i32> {
     field(pid, 2)
@@ -117,8 +136,9 @@ fn field(pid: i32, index: usize) -> Option<i32> {
 
 /// The process behind a pidfd.
 fn pid_of(call: &Call<'_>, number: i32) -> Result<i32> {
-    let info = std::fs::read_to_string(format!("/proc/{}/fdinfo/{number}", call.target.tid));
-    let info = info.map_err(|_| Errno::EBADF)?;
+    let info = call.target.proc(&format!("fdinfo/{number}"));
+    let info = info.map_err(|error| if error == Errno::ENOENT { Errno::EBADF } else { error })?;
+    let info = String::from_utf8_lossy(&info);
     let pid = info.lines().find_map(|line| line.strip_prefix("Pid:")?.trim().parse().ok());
     pid.ok_or(Errno::EBADF)
 }

@@ -74,7 +74,7 @@ fn judged(call: &Call<'_>, to: &Socket, bytes: Vec<u8>, given_for: Use, instead:
             let path = path_of(file.as_fd())?;
             if call.session.is_control(&path) {
                 put_unix_path(&mut raw, &path, &stat);
-                return Err(call.judge.guard(call.session, &raw));
+                return Err(call.guard(&raw));
             }
             // Anything else than a socket the kernel refuses by itself.
             if kind(&stat) == SFlag::S_IFSOCK {
@@ -98,7 +98,7 @@ fn judged(call: &Call<'_>, to: &Socket, bytes: Vec<u8>, given_for: Use, instead:
 
 fn elsewhere(call: &Call<'_>, to: &Socket, other: &str, given_for: Use, instead: bool) -> Result<Vec<u8>> {
     let other = address::written(other, to.family).filter(|_| !instead).ok_or(Errno::EACCES)?;
-    super::worker::back()?;
+    call.back()?;
     judged(call, to, other, given_for, true)
 }
 
@@ -259,12 +259,12 @@ pub fn sendmmsg(call: &Call<'_>) -> Result {
     let flags = call.int(3);
     let mut done = 0;
     for index in 0..u64::from(call.arg(2) as u32).min(PIECES_MAX) {
-        super::worker::back()?;
+        call.back()?;
         let at = call.arg(1) + index * SIZE;
         let result = Message::copy(call, at).and_then(|message| message.send(call, &to, flags));
         match result {
             Ok(length) => {
-                super::worker::back()?;
+                call.back()?;
                 call.target.write(at + RESULT, &(length as u32).to_ne_bytes())?;
                 done += 1;
             }

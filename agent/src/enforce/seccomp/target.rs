@@ -1,6 +1,7 @@
 //! The thread whose call waits: who it is, what its memory and its descriptors hold. Everything is copied once;
 //! what is decided and what is done are the copy.
 
+use std::cell::Cell;
 use std::ffi::CString;
 use std::fs::File;
 use std::io::{IoSlice, IoSliceMut, Read};
@@ -12,6 +13,7 @@ use nix::sys::stat::Mode;
 use nix::sys::uio::{RemoteIoVec, process_vm_readv, process_vm_writev};
 use nix::unistd::Pid;
 
+use super::fail;
 use crate::sys::identity::Identity;
 use crate::sys::peer::pidfd_open;
 use crate::sys::seccomp::descriptor_of;
@@ -41,22 +43,46 @@ pub struct Target {
     pub comm: Vec<u8>,
     /// It has another tracer.
     pub traced: bool,
+    /// Why something of it, or for it, was not to be had; the call then failed with EACCES.
+    unjudged: Cell<Option<&'static str>>,
 }
 
 impl Target {
-    /// Reads /proc/TID/status. Whoever calls checks afterwards that the call still waits.
-    pub fn read(tid: i32) -> Result<Self, Errno> {
-        let text = status(tid).map_err(|_| Errno::ESRCH)?;
-        let mut target = Self {
+    /// One of which nothing is known but its number; its user is the number that no user has.
+    pub fn unknown(tid: i32) -> Self {
+        Self {
             tid,
             tgid: tid,
-            uid: 0,
-            gid: 0,
+            uid: u32::MAX,
+            gid: u32::MAX,
             identity: Identity::default(),
             umask: Mode::empty(),
             comm: Vec::new(),
             traced: false,
-        };
+            unjudged: Cell::new(None),
+        }
+    }
+
+    /// Notes why the call cannot be judged, and is the error for it.
+    pub fn cannot(&self, cause: &'static str) -> Errno {
+        self.unjudged.set(Some(cause));
+        Errno::EACCES
+    }
+
+    /// It is judged all the same.
+    pub fn can(&self) {
+        self.unjudged.set(None);
+    }
+
+    /// Why the call cannot be judged, if so.
+    pub fn unjudged(&self) -> Option<&'static str> {
+        self.unjudged.get()
+    }
+
+    /// Reads /proc/TID/status. Whoever calls checks afterwards that the call still waits.
+    pub fn read(tid: i32) -> Result<Self, Errno> {
+        let text = status(tid).map_err(|_| Errno::ESRCH)?;
+        let mut target = Self::unknown(tid);
         let mut complete = false;
         for line in text.split(|byte| *byte == b'\n') {
             let Some(colon) = line.iter().position(|byte| *byte == b':') else { continue };
@@ -111,8 +137,7 @@ impl Target {
         let remote = [RemoteIoVec { base: address as usize, len: into.len() }];
         match process_vm_readv(Pid::from_raw(self.tid), &mut [IoSliceMut::new(into)], &remote) {
             Err(Errno::EFAULT) => Err(Errno::EFAULT),
-            // Not readable for us: nothing can be judged.
-            Err(_) => Err(Errno::EACCES),
+            Err(error) => Err(self.cannot(fail::unread(error))),
             Ok(n) => Ok(n),
         }
     }
@@ -180,18 +205,30 @@ impl Target {
 
     fn link(&self, name: &str) -> Result<OwnedFd, Errno> {
         let path = CString::new(format!("/proc/{}/{name}", self.tid)).map_err(|_| Errno::EINVAL)?;
-        open(path.as_c_str(), OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty())
+        let opened = open(path.as_c_str(), OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty());
+        opened.map_err(|error| if error == Errno::ENOENT { error } else { self.cannot(fail::unread(error)) })
+    }
+
+    /// A file of its folder in /proc that only who may read the process can read.
+    pub fn proc(&self, name: &str) -> Result<Vec<u8>, Errno> {
+        std::fs::read(format!("/proc/{}/{name}", self.tid)).map_err(|error| match raw(&error) {
+            Errno::ENOENT => Errno::ENOENT,
+            error => self.cannot(fail::unread(error)),
+        })
     }
 
     /// Its descriptor itself, shared.
     pub fn duplicate(&self, number: i32) -> Result<OwnedFd, Errno> {
-        let raw = |error: std::io::Error| error.raw_os_error().map_or(Errno::EIO, Errno::from_raw);
-        let pidfd = pidfd_open(self.tgid).map_err(raw)?;
-        descriptor_of(pidfd.as_fd(), number).map_err(|error| match raw(error) {
+        let pidfd = pidfd_open(self.tgid).map_err(|error| self.cannot(fail::unread(raw(&error))))?;
+        descriptor_of(pidfd.as_fd(), number).map_err(|error| match raw(&error) {
             Errno::EBADF => Errno::EBADF,
-            _ => Errno::EACCES,
+            error => self.cannot(fail::unread(error)),
         })
     }
+}
+
+fn raw(error: &std::io::Error) -> Errno {
+    error.raw_os_error().map_or(Errno::EIO, Errno::from_raw)
 }
 
 /// /proc/TID/status, which the kernel writes whole at the first read: its lines are of one moment.

@@ -12,7 +12,7 @@ use std::os::fd::AsFd;
 use super::call::{Call, Outcome, Result};
 use super::judge::{Judge, Known};
 use super::target::Target;
-use super::{attributes, exec, map, names, open, process, socket, system};
+use super::{attributes, exec, fail, map, names, open, process, socket, system};
 use crate::sys::identity;
 use crate::sys::seccomp::Notification;
 
@@ -42,10 +42,14 @@ pub fn back() -> Result<()> {
     Ok(())
 }
 
+/// What finds out what a call is about, has it decided and carries it out.
+type Handle = fn(&Call<'_>) -> Result;
+
 /// The workers of one session.
 pub struct Workers {
     judge: Arc<Judge>,
     session: Arc<Known>,
+    handle: Handle,
     /// Held by the one that waits for the next call.
     turn: Mutex<()>,
     idle: AtomicUsize,
@@ -55,8 +59,12 @@ pub struct Workers {
 impl Workers {
     /// Starts them. They end with the last process of the session.
     pub fn start(judge: Arc<Judge>, session: Arc<Known>) -> std::io::Result<()> {
+        Self::start_with(handle, judge, session)
+    }
+
+    fn start_with(handle: Handle, judge: Arc<Judge>, session: Arc<Known>) -> std::io::Result<()> {
         let (idle, all) = (AtomicUsize::new(0), AtomicUsize::new(0));
-        Arc::new(Self { judge, session, turn: Mutex::new(()), idle, all }).add()
+        Arc::new(Self { judge, session, handle, turn: Mutex::new(()), idle, all }).add()
     }
 
     fn add(self: &Arc<Self>) -> std::io::Result<()> {
@@ -134,10 +142,15 @@ impl Workers {
 
     fn answer(&self, asked: Notification) {
         let listener = &self.session.listener;
-        // Whatever goes wrong here, the call must not wait for ever and must not happen.
-        let caught = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| self.carry_out(asked)));
-        let outcome = caught.unwrap_or(Err(Errno::EACCES));
-        let sent = match outcome {
+        let target = Target::read(asked.tid).unwrap_or_else(|_| {
+            let target = Target::unknown(asked.tid);
+            target.cannot(fail::UNREADABLE);
+            target
+        });
+        let call = Call::new(&self.judge, &self.session, asked, target);
+        // Whatever goes wrong here, the call must not wait for ever.
+        let caught = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| self.carry_out(&call)));
+        let sent = match call.finish(caught.ok()) {
             Ok(Outcome::Value(value)) => listener.respond(asked.id, value),
             Ok(Outcome::GoOn) => listener.go_on(asked.id),
             Ok(Outcome::Answered) => Ok(()),
@@ -158,11 +171,9 @@ impl Workers {
         }
     }
 
-    fn carry_out(&self, asked: Notification) -> Result {
-        let target = Target::read(asked.tid)?;
-        let call = Call::new(&self.judge, &self.session, asked, target);
+    fn carry_out(&self, call: &Call<'_>) -> Result {
         call.check()?;
-        call.finish(handle(&call))
+        if call.target.unjudged().is_some() { Err(Errno::EACCES) } else { (self.handle)(call) }
     }
 }
 
@@ -204,6 +215,7 @@ fn handle(call: &Call<'_>) -> Result {
         | libc::SYS_rt_sigqueueinfo
         | libc::SYS_rt_tgsigqueueinfo
         | libc::SYS_pidfd_send_signal => process::signal(call),
+        libc::SYS_fcntl => process::owner(call),
         libc::SYS_ptrace
         | libc::SYS_process_vm_readv
         | libc::SYS_process_vm_writev
@@ -216,3 +228,7 @@ fn handle(call: &Call<'_>) -> Result {
         _ => system::system(call),
     }
 }
+
+#[cfg(test)]
+#[path = "worker_tests.rs"]
+mod tests;
