@@ -52,6 +52,7 @@
 //! | [`enforce`] | what makes verdicts bind: the probe of the kernel, LSM programs, tasks parked while they wait |
 //! | [`replay`] | what was decided, decided again by the same policy or another |
 //! | [`control`] | the protocol between the daemon and those who ask it |
+//! | [`web`] | what the listeners on loopback have in common |
 //! | [`authzen`] | the decision API: questions of other gates |
 //! | [`adapters`] | agents' own hooks: their events as tool calls, decisions as their answers |
 //! | [`daemon`] | the process that owns all of it |
@@ -73,6 +74,7 @@ pub mod pipeline;
 pub mod enforce;
 pub mod replay;
 pub mod control;
+pub mod web;
 pub mod authzen;
 pub mod adapters;
 pub mod daemon;
