@@ -52,6 +52,7 @@
 //! | [`enforce`] | what makes verdicts bind: the probe of the kernel, LSM programs, tasks parked while they wait |
 //! | [`replay`] | what was decided, decided again by the same policy or another |
 //! | [`control`] | the protocol between the daemon and those who ask it |
+//! | [`web`] | what the listeners on loopback have in common |
 //! | [`authzen`] | the decision API: questions of other gates |
 //! | [`daemon`] | the process that owns all of it |
 //! | [`mcp`] | the gate between an agent and an MCP server |
@@ -72,6 +73,7 @@ pub mod pipeline;
 pub mod enforce;
 pub mod replay;
 pub mod control;
+pub mod web;
 pub mod authzen;
 pub mod daemon;
 pub mod mcp;
