@@ -108,7 +108,7 @@ fn one(
     if let Some(entry) = &args.entry {
         return one_entry(entry, instance, &key);
     }
-    let verified = check::verify(&ledger, &key)?;
+    let verified = settled(&ledger, &key)?;
     let mut words = match &verified.checkpoint {
         Some(checkpoint) => format!("{} entries, signed by {}", checkpoint.size, key.name()),
         None => "nothing signed yet".into(),
@@ -143,6 +143,19 @@ fn one(
         "key": key.to_string(), "key_given": given, "continues": continues,
     });
     Ok(Some(Found { words, json }))
+}
+
+/// Verifies again if a daemon signed another checkpoint meanwhile: the files may not have been of one moment.
+fn settled(ledger: &Path, key: &Verifier) -> Result<check::Verified, LedgerError> {
+    let note = || std::fs::read(ledger.join("checkpoint")).ok();
+    for _ in 0..5 {
+        let before = note();
+        match check::verify(ledger, key) {
+            Err(_) if note() != before => {}
+            result => return result,
+        }
+    }
+    check::verify(ledger, key)
 }
 
 fn one_entry(wanted: &str, instance: &Path, key: &Verifier) -> anyhow::Result<Option<Found>> {
