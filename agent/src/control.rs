@@ -5,9 +5,12 @@
 //! socket lies in a protected folder; and a peer that has a label is turned away by the daemon, which
 //! holds in observe mode too.
 
+use std::cell::RefCell;
+use std::collections::HashMap;
 use std::io;
 use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -30,6 +33,12 @@ use crate::sys::peer::{Peer, peer_of};
 
 /// The longest request, in bytes.
 const LINE_MAX: u64 = 1 << 20;
+
+/// How many connections a user may have at one socket.
+const CONNECTIONS_MAX: usize = 64;
+
+/// How long to wait after a connection could not be accepted.
+const ACCEPT_AGAIN: Duration = Duration::from_millis(100);
 
 /// The longest response, in bytes: many operations may wait.
 const RESPONSE_MAX: u64 = 64 << 20;
@@ -235,17 +244,59 @@ pub async fn serve(
     let local = tokio::task::LocalSet::new();
     local
         .run_until(async move {
+            let places = Places::default();
             loop {
-                let (stream, _) = listener.accept().await?;
+                // Too many open files, or a connection that is gone already, ends nothing.
+                let Ok((stream, _)) = listener.accept().await else {
+                    tokio::time::sleep(ACCEPT_AGAIN).await;
+                    continue;
+                };
+                let Some(place) = peer_of(&stream).ok().and_then(|peer| places.take(peer.uid)) else {
+                    continue;
+                };
                 let ask = ask.clone();
                 tokio::task::spawn_local(async move {
                     if let Err(error) = connection(stream, door, ask).await {
                         tracing::debug!(%error, "a control connection ended");
                     }
+                    drop(place);
                 });
             }
         })
         .await
+}
+
+/// How many connections each user has: nobody can take those of others, nor all files of the daemon.
+#[derive(Default, Clone)]
+struct Places(Rc<RefCell<HashMap<u32, usize>>>);
+
+/// A connection's place, given back when it ends.
+struct Place {
+    places: Places,
+    uid: u32,
+}
+
+impl Places {
+    /// A place; none: the user has as many as there may be.
+    fn take(&self, uid: u32) -> Option<Place> {
+        let mut taken = self.0.borrow_mut();
+        let count = taken.entry(uid).or_default();
+        if *count >= CONNECTIONS_MAX {
+            return None;
+        }
+        *count += 1;
+        Some(Place { places: self.clone(), uid })
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut taken = self.places.0.borrow_mut();
+        if let Some(count) = taken.get_mut(&self.uid) {
+            *count -= 1;
+        }
+        taken.retain(|_, count| *count > 0);
+    }
 }
 
 async fn connection(stream: UnixStream, door: Door, ask: impl Fn(Asked)) -> io::Result<()> {
@@ -327,6 +378,18 @@ mod tests {
     use nix::sys::socket::{AddressFamily, Backlog, SockFlag, SockType, UnixAddr, bind, listen, socket};
 
     use super::*;
+
+    #[test]
+    fn a_user_has_only_so_many_connections() {
+        let places = Places::default();
+        let mut taken: Vec<_> = (0..CONNECTIONS_MAX).map(|_| places.take(7).unwrap()).collect();
+        assert!(places.take(7).is_none());
+        assert!(places.take(8).is_some(), "another user's are not touched");
+        taken.pop();
+        assert!(places.take(7).is_some());
+        drop(taken);
+        assert!(places.0.borrow().is_empty());
+    }
 
     #[test]
     fn a_daemon_that_does_not_respond_is_not_waited_for() {

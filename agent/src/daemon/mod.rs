@@ -218,7 +218,7 @@ fn lock_folder(folder: &Path) -> anyhow::Result<Option<Flock<std::fs::File>>> {
 /// The sockets have a thread and a runtime of their own: a slow client cannot delay a decision.
 fn serve_sockets(control: &Path, ask: &Path, mailbox: Mailbox) -> anyhow::Result<()> {
     let doors = [(listen(control)?, Door::Control), (listen(ask)?, Door::Ask)];
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build()?;
     std::thread::Builder::new().name("authz-control".into()).spawn(move || {
         let served = runtime.block_on(async {
             let [control, ask] = doors.map(|(listener, door)| {
