@@ -105,7 +105,7 @@ impl Findings {
     pub fn add(&mut self, call: Option<Uuid>, action: Action, resource: &str) -> Option<bool> {
         let full = self.0.len() >= FINDINGS_MAX;
         let new = !full && self.0.insert((call, action, resource.to_owned()));
-        new.then(|| self.0.len() == FINDINGS_MAX)
+        new.then_some(self.0.len() == FINDINGS_MAX)
     }
 }
 
