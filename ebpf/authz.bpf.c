@@ -8,6 +8,7 @@
  *   net.h     socket_connect socket_bind socket_sendmsg unix_stream_connect unix_may_send: net.*
  *   system.h  mounts, namespaces, bpf, perf, modules, io_uring, raw sockets: system.*
  *   process.h ptrace_access_check ptrace_traceme task_kill file_fcntl: process.ptrace, process.signal
+ *   signal.h  recalc_sigpending irq_work_exit: no decision; a held call starts anew whatever the file system does
  */
 #include "lib/kernel.h"
 #include <bpf/bpf_helpers.h>
@@ -29,6 +30,7 @@
 #include "hooks/net.h"
 #include "hooks/system.h"
 #include "hooks/process.h"
+#include "hooks/signal.h"
 
 /* LSM programs must be compatible with the GPL. */
 char LICENSE[] SEC("license") = "Dual MIT/GPL";

@@ -31,8 +31,8 @@ use crate::session::Stats;
 use crate::session::calls::{DenialView, Outcome, ToolCall};
 use crate::sys::peer::{Peer, peer_of};
 
-/// The longest request, in bytes.
-const LINE_MAX: u64 = 1 << 20;
+/// The longest request, in bytes: a tool call may carry a file.
+pub const REQUEST_MAX: u64 = 32 << 20;
 
 /// How many connections a user may have at one socket.
 const CONNECTIONS_MAX: usize = 64;
@@ -113,6 +113,13 @@ pub enum Request {
     AwaitCall {
         /// Which.
         call: Uuid,
+    },
+    /// What the client of a gate said about such a call: no proof of a human, so it is recorded and no more.
+    ElicitedCall {
+        /// Which.
+        call: Uuid,
+        /// `accept`, `decline`, `cancel` or what else it said.
+        action: String,
     },
     /// Takes such a call back.
     WithdrawCall {
@@ -304,9 +311,10 @@ async fn connection(stream: UnixStream, door: Door, ask: impl Fn(Asked)) -> io::
     let mut reader = BufReader::new(reader);
     loop {
         let mut line = Vec::new();
-        if (&mut reader).take(LINE_MAX).read_until(b'\n', &mut line).await? == 0 {
+        if (&mut reader).take(REQUEST_MAX).read_until(b'\n', &mut line).await? == 0 {
             return Ok(());
         }
+        let whole = line.ends_with(b"\n") || (line.len() as u64) < REQUEST_MAX;
         let response = match serde_json::from_slice(&line) {
             Err(error) => Response::Error { error: format!("not a request: {error}") },
             Ok(request) => {
@@ -318,6 +326,10 @@ async fn connection(stream: UnixStream, door: Door, ask: impl Fn(Asked)) -> io::
         let mut bytes = serde_json::to_vec(&response)?;
         bytes.push(b'\n');
         writer.write_all(&bytes).await?;
+        if !whole {
+            // What follows is not the beginning of a request.
+            return Ok(());
+        }
     }
 }
 

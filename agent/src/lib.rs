@@ -53,6 +53,7 @@
 //! | [`replay`] | what was decided, decided again by the same policy or another |
 //! | [`trace`] | a session as a tree of tool calls and what was seen under them |
 //! | [`control`] | the protocol between the daemon and those who ask it |
+//! | [`web`] | what the listeners on loopback have in common |
 //! | [`authzen`] | the decision API: questions of other gates |
 //! | [`daemon`] | the process that owns all of it |
 //! | [`mcp`] | the gate between an agent and an MCP server |
@@ -74,6 +75,7 @@ pub mod enforce;
 pub mod replay;
 pub mod trace;
 pub mod control;
+pub mod web;
 pub mod authzen;
 pub mod daemon;
 pub mod mcp;

@@ -16,6 +16,7 @@ const ORDER: &[&[&str]] = &[
     &["pipeline"],
     &["enforce", "replay", "trace"],
     &["control"],
+    &["web"],
     &["authzen"],
     &["daemon"],
     &["mcp"],

@@ -54,6 +54,9 @@ int BPF_PROG(file_open, struct file *file)
 	/* Overlayfs opens the real file again; the create was decided as such, and cannot be held here. */
 	if ((mode & (FMODE_NOACCOUNT | FMODE_CREATED)) || opened_by_overlay(file))
 		return 0;
+	/* Created too: 9p sets the mode later. */
+	if ((flags & FLAG_NEW) == FLAG_NEW)
+		return 0;
 	/* A program, and what bprm_check_security never sees: an ELF file's interpreter. */
 	if (flags & FLAG_EXEC)
 		return decide_file(task, AUTHZ_PROCESS_EXEC, AUTHZ_ROLE_PROGRAM, 0, file->f_path.mnt, file->f_path.dentry,

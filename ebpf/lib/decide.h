@@ -233,8 +233,12 @@ static __noinline int decide(struct authz_task *task, struct call *call)
 	session = session_of(task);
 	if (!session || session->mode == AUTHZ_MODE_NONE)
 		return bounded(fail(task, call, AUTHZ_CAUSE_SESSION));
-	if (call->event.object == AUTHZ_OBJ_BROKEN)
+	if (call->event.object == AUTHZ_OBJ_BROKEN) {
+		if (session->mode == AUTHZ_MODE_ENFORCE && try_later(call))
+			return -ERESTARTNOINTR;
 		return bounded(fail(task, call, AUTHZ_CAUSE_PATH));
+	}
+	call->torn_until = 0;
 	v = remembered(task, session, call);
 	if (!v)
 		return bounded(ask(task, call));

@@ -8,6 +8,8 @@
 
 #define ANSWER_LIVES_NS 1000000000ull	/* longest time from a call's first answer to its last */
 
+#define TORN_NS 250000000ull		/* longest time a call starts anew for a path that others keep changing */
+
 /* False where a restart cannot be had or would be seen. */
 static __always_inline bool_t can_hold(void)
 {
@@ -43,14 +45,17 @@ static __always_inline bool_t handles_sigcont(void)
 	return handler > 1;
 }
 
+static __always_inline bool_t sigpending(struct task_struct *task)
+{
+	return !!(BPF_CORE_READ(task, thread_info.flags) & sigpending_mask);
+}
+
 /* 0: the call will restart; return -ERESTARTNOINTR. Else it cannot be held. */
 static __always_inline int kick(void)
 {
-	struct task_struct *current = bpf_get_current_task_btf();
-
 	if (bpf_send_signal_thread(SIGSTOP) || bpf_send_signal_thread(SIGCONT))
 		return -1;
-	if (!(BPF_CORE_READ(current, thread_info.flags) & sigpending_mask))
+	if (!sigpending(bpf_get_current_task_btf()))
 		return -1;
 	count(AUTHZ_COUNT_KICKS);
 	return 0;
@@ -99,6 +104,26 @@ static __always_inline void revive_answers(struct call *call, __u64 identity, __
 			call->slots[i].deadline_ns = until + ANSWER_LIVES_NS;
 		}
 	}
+}
+
+/*
+ * True if the call is to start anew since the object's path changed at each try: whoever renames or mounts may be
+ * stopped in the middle of it, on a processor that does not run. For a while only.
+ */
+static __always_inline bool_t try_later(struct call *call)
+{
+	__u64 now = bpf_ktime_get_ns();
+
+	if (!call->torn)
+		return 0;
+	if (!call->torn_until)
+		call->torn_until = now + TORN_NS;
+	if (now > call->torn_until || call->no_hold || !can_hold() || handles_sigcont() || kick()) {
+		call->torn_until = 0;
+		return 0;
+	}
+	revive_answers(call, call_identity(), call->torn_until);
+	return 1;
 }
 
 /* A question of an earlier call or domain: it was answered through the table, so nobody will answer it now. */

@@ -22,6 +22,7 @@ typedef __u8 bool_t;
 #define EPERM 1
 #define ENOMEM 12
 #define EACCES 13
+#define ENOSYS 38
 #define ERESTARTNOINTR 513
 #define CLONE_THREAD 0x00010000
 #define ERR_PTR_MIN (-4095L)
@@ -169,7 +170,7 @@ struct task_struct {
 
 struct pt_regs {
 	unsigned long di, si, dx, r10, r8, r9;
-	unsigned long ip, sp, orig_ax;
+	unsigned long ip, sp, ax, orig_ax;
 };
 
 struct linux_binprm {
@@ -278,6 +279,7 @@ struct sockaddr_in6_raw {
 #define FMODE_CREATED 0x100000u		/* bit 20: made by this very open */
 #define FMODE_NOACCOUNT 0x20000000u	/* bit 29: overlayfs opening underneath */
 #define FLAG_EXEC 0x20u			/* __FMODE_EXEC in f_flags */
+#define FLAG_NEW 0300u			/* O_CREAT | O_EXCL: got past the lookup, it did not exist */
 #define FLAG_TMPFILE 020000000u		/* __O_TMPFILE */
 
 #define PF_EXITING 0x4u

@@ -36,7 +36,7 @@ struct names {
 	__u32 count;
 	__u32 internal;		/* pipes, sockets, memfds: on no mount but the kernel's */
 	__u32 complete;
-	__u32 pad;
+	__u32 torn;		/* the list or a path changed at each try */
 };
 
 /* What one thread's operation in progress needs; per task, so preemption cannot mix two. Below 8 KiB: 7.x
@@ -47,7 +47,10 @@ struct call {
 	__u32 no_hold;		/* a restart would lose something */
 	struct names names;
 	__u32 stage;		/* 1: a second hook of one call for the same thing */
+	__u32 stopping;		/* a stop was sent that has to be taken back (signal.h) */
+	__u32 torn;		/* the object's path changed at each try */
 	__u32 pad;
+	__u64 torn_until;	/* when to give up starting anew for it; 0: not begun */
 	struct inode *inode;	/* of this hook's object, while it is not described in full */
 	struct authz_event event;
 };

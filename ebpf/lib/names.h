@@ -132,6 +132,7 @@ static __noinline int find_names(struct names *n)
 		n->count = 0;
 		n->internal = 0;
 		n->complete = 0;
+		n->torn = 0;
 		first_mount(n, sb);
 		if (bpf_loop(MOUNTS_MAX, names_step, &n, 0) < 0)
 			return 0;
@@ -140,6 +141,7 @@ static __noinline int find_names(struct names *n)
 			return n->complete;
 		count(AUTHZ_COUNT_RETRIES);
 	}
+	n->torn = 1;
 	return 0;
 }
 
@@ -172,6 +174,7 @@ __attribute__((noinline)) int decide_named(__u64 mount, __u32 object, __u32 acti
 	}
 	describe_inode(call, BPF_CORE_READ(dentry, d_inode));
 	call->event.object = object;
+	call->torn = call->names.torn;
 	if (object == AUTHZ_OBJ_ANON)
 		put_anonymous(&call->event, dentry);
 	return bounded(decide(task, call));

@@ -50,6 +50,7 @@ static __always_inline struct call *begin(struct authz_task *task, __u8 action)
 	e->session = task->session;
 	call->no_hold = 0;
 	call->stage = 0;
+	call->torn = 0;
 	call->inode = NULL;
 	return call;
 }

@@ -133,8 +133,10 @@ static __noinline __u32 walk_path(struct call *call, struct vfsmount *mnt, struc
 	struct attempt a = { .walk = { .call = call }, .mnt = mnt, .dentry = dentry };
 
 	*object = AUTHZ_OBJ_BROKEN;
-	if (bpf_loop(WALK_TRIES, walk_once, &a, 0) < 0 || !a.whole)
+	if (bpf_loop(WALK_TRIES, walk_once, &a, 0) < 0 || !a.whole) {
+		call->torn = 1;
 		return AUTHZ_PATH_MAX;
+	}
 	if (a.walk.result != AUTHZ_OBJ_PATH)
 		return a.walk.pos;
 	*object = AUTHZ_OBJ_PATH;

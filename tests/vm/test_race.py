@@ -15,6 +15,10 @@ HERE = pathlib.Path(__file__).resolve().parent
 EACH_TIME = 'deny contains {"id": "clock", "reason": "r"} if { writes; time.now_ns() < 0 }\n'
 
 
+# How often each race is tried; a tenth of it where each try is held.
+ROUNDS = int(os.environ.get("RACE_ROUNDS", "1000"))
+
+
 def program():
     target = pathlib.Path(tempfile.mkdtemp(prefix="race-")) / "race"
     target.parent.chmod(0o755)
@@ -76,23 +80,24 @@ def run():
     prepare(top)
     bare = harness.bare([racer, "400", free, prod])
     check("race: without authz both files change", seen(top)[3] != "before\n" and not any(row[1] for row in results(bare)), bare)
+    held = ROUNDS // 10
     for who in ({}, {"user": "nobody"}):
         name = who.get("user", "root")
         if who:
             for path in (free, prod):
                 os.chown(path, 65534, 65534)
-        race(f"string rewritten, {name}", preset, [racer, "4000", free, prod], top, 4000, **who)
-        race(f"string rewritten while held, {name}", [*preset, EACH_TIME], [racer, "600", free, prod], top, 600, **who)
+        race(f"string rewritten, {name}", preset, [racer, str(ROUNDS), free, prod], top, ROUNDS, **who)
+        race(f"string rewritten while held, {name}", [*preset, EACH_TIME], [racer, str(held), free, prod], top, held, **who)
         swap = [racer, "swap", str(top / "link"), free, prod]
-        swapped(f"link swapped, {name}", preset, racer, top, swap, 4000, **who)
-        swapped(f"link swapped while held, {name}", [*preset, EACH_TIME], racer, top, swap, 600, **who)
+        swapped(f"link swapped, {name}", preset, racer, top, swap, ROUNDS, **who)
+        swapped(f"link swapped while held, {name}", [*preset, EACH_TIME], racer, top, swap, held, **who)
         swap = [racer, "swap", str(top / "link"), str(top / "f"), str(top / "p")]
         os.unlink(top / "link")
         process = subprocess.Popen(swap)
         try:
             control.wait(lambda: os.path.lexists(top / "link"))
             through = str(top / "link" / "file")
-            race(f"folder swapped, {name}", preset, [racer, "4000", through, through], top, 4000, **who)
+            race(f"folder swapped, {name}", preset, [racer, str(ROUNDS), through, through], top, ROUNDS, **who)
         finally:
             process.kill()
             process.wait()

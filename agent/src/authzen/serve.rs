@@ -23,6 +23,7 @@ use super::token::Token;
 use super::wire::{self, Asked, Semantics, WireError};
 use crate::control;
 use crate::sys::peer::{Peer, peer_of};
+use crate::web;
 
 /// The longest body, in bytes.
 const BODY_MAX: usize = 1 << 20;
@@ -82,14 +83,14 @@ pub async fn serve(listeners: Listeners, ask: impl Fn(control::Asked) + Clone + 
                 };
                 tokio::select! {
                     accepted = unix.accept() => {
-                        let Some((stream, _)) = or_later(accepted).await else { continue };
+                        let Some((stream, _)) = web::or_later(accepted).await else { continue };
                         // A peer that is gone has nothing to ask.
                         let Ok(peer) = peer_of(&stream) else { continue };
                         let door = Door { ask: ask.clone(), peer, http: None };
                         tokio::task::spawn_local(async move { connection(stream, door).await; drop(place) });
                     }
                     accepted = accept_tcp => {
-                        let Some((stream, _)) = or_later(accepted).await else { continue };
+                        let Some((stream, _)) = web::or_later(accepted).await else { continue };
                         let http = address.zip(http.as_ref().map(|(_, token)| token.clone()));
                         let door = Door { ask: ask.clone(), peer: Peer::own()?, http };
                         tokio::task::spawn_local(async move { connection(stream, door).await; drop(place) });
@@ -98,18 +99,6 @@ pub async fn serve(listeners: Listeners, ask: impl Fn(control::Asked) + Clone + 
             }
         })
         .await
-}
-
-/// What was accepted. Too many open files, or a connection that is gone already, ends nothing.
-async fn or_later<T>(accepted: io::Result<T>) -> Option<T> {
-    match accepted {
-        Ok(accepted) => Some(accepted),
-        Err(error) => {
-            tracing::warn!(%error, "a connection of the decision API could not be accepted");
-            tokio::time::sleep(Duration::from_millis(100)).await;
-            None
-        }
-    }
 }
 
 async fn connection<A: Fn(control::Asked)>(stream: impl AsyncRead + AsyncWrite + Unpin, door: Door<A>) {
@@ -172,10 +161,10 @@ impl<A: Fn(control::Asked)> Door<A> {
         if headers.contains_key(ORIGIN) {
             return refused("web pages may not ask");
         }
-        let mut hosts = headers.get_all(HOST).iter();
-        match (hosts.next().and_then(|host| host.to_str().ok()), hosts.next()) {
-            (Some(host), None) if names(host, *address) => Ok(()),
-            _ => refused("the Host is not this loopback address"),
+        if web::is_host(headers.get_all(HOST), *address) {
+            Ok(())
+        } else {
+            refused("the Host is not this loopback address")
         }
     }
 
@@ -264,39 +253,5 @@ fn is_json(headers: &HeaderMap) -> Result<(), Refused> {
         Ok(())
     } else {
         Err(Refused(StatusCode::BAD_REQUEST, "the Content-Type is not application/json".into()))
-    }
-}
-
-/// Whether a `Host` header names this address by number, or as localhost. Any other name may have been made to
-/// lead here.
-fn names(host: &str, address: SocketAddr) -> bool {
-    let (name, port) = host.rsplit_once(':').unwrap_or((host, "80"));
-    let by_number = host.parse() == Ok(address) || (host.parse() == Ok(address.ip()) && address.port() == 80);
-    let by_name = name.eq_ignore_ascii_case("localhost") && port.parse() == Ok(address.port());
-    by_number || by_name
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_loopback_is_a_host() {
-        let four: SocketAddr = "127.0.0.1:8181".parse().unwrap();
-        let six: SocketAddr = "[::1]:8181".parse().unwrap();
-        assert!(names("127.0.0.1:8181", four) && names("localhost:8181", four) && names("[::1]:8181", six));
-        for host in [
-            "",
-            "evil.example:8181",
-            "127.0.0.1",
-            "127.0.0.1:80",
-            "127.0.0.1.evil.example:8181",
-            "localhost",
-            "127.0.0.1:8181:8181",
-            "localhost.:8181",
-            "127.0.0.2:8181",
-        ] {
-            assert!(!names(host, four), "{host}");
-        }
     }
 }

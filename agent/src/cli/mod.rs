@@ -6,6 +6,8 @@ mod denials;
 mod doctor;
 mod exec;
 mod ledger;
+mod listen;
+mod mcp;
 mod policy;
 mod replay;
 mod show;
@@ -68,6 +70,8 @@ pub struct Cli {
 enum Command {
     /// Run a command under policy
     Exec(exec::Exec),
+    /// Run an MCP server under policy, and judge what it is asked
+    Mcp(mcp::Mcp),
     /// List the operations that wait for an answer
     Pending(answer::Pending),
     /// Let an operation that waits go through
@@ -110,9 +114,10 @@ enum Command {
 /// Runs the command line; the status is the process's.
 pub fn run() -> ExitCode {
     let cli = Cli::parse();
-    let failed = if matches!(cli.command, Command::Exec(_)) { exec::FAILED } else { 1 };
+    let failed = if matches!(cli.command, Command::Exec(_) | Command::Mcp(_)) { exec::FAILED } else { 1 };
     let result = match cli.command {
         Command::Exec(exec) => exec.run(),
+        Command::Mcp(mcp) => mcp.run(),
         Command::Pending(pending) => pending.run(),
         Command::Approve(approve) => approve.run(),
         Command::Deny(deny) => deny.run(),

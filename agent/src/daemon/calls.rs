@@ -47,6 +47,7 @@ impl Daemon {
             }
             Request::OpenCall(asked) => self.open_call(index, &asked, Source::Session, peer),
             Request::WithdrawCall { call } => self.withdraw_call(index, call),
+            Request::ElicitedCall { call, action } => self.elicited(index, call, &action),
             Request::CloseCall { call, outcome } => self.close_call(index, &call, outcome),
             Request::Denials { .. } => Ok(self.denials(&[index])),
             _ => bail!("a process inside a session may not control authz"),
@@ -70,6 +71,11 @@ impl Daemon {
                 let index = *self.calls.pending.get(&call).context("no call waits under this id")?;
                 self.check_owner(peer, index)?;
                 self.withdraw_call(index, call)
+            }
+            Request::ElicitedCall { call, action } => {
+                let index = *self.calls.pending.get(&call).context("no call waits under this id")?;
+                self.check_owner(peer, index)?;
+                self.elicited(index, call, &action)
             }
             Request::CloseCall { call, outcome } => {
                 let mine = self.indexes(peer);
@@ -131,6 +137,11 @@ impl Daemon {
             return Err(error);
         }
         Ok(Response::Call(view))
+    }
+
+    fn elicited(&mut self, index: u32, call: Uuid, action: &str) -> anyhow::Result<Response> {
+        self.pipeline.elicited(index, call, action).map_err(anyhow::Error::msg)?;
+        Ok(Response::Done)
     }
 
     fn withdraw_call(&mut self, index: u32, call: Uuid) -> anyhow::Result<Response> {

@@ -76,6 +76,7 @@ impl Daemon {
             }
             Request::OpenCall(_)
             | Request::AwaitCall { .. }
+            | Request::ElicitedCall { .. }
             | Request::WithdrawCall { .. }
             | Request::CloseCall { .. }
             | Request::Denials { .. } => self.asked_by_gate(peer, request),

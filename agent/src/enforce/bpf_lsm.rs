@@ -11,6 +11,7 @@ use aya::programs::{Lsm, ProgramError};
 use aya::{Btf, Ebpf, EbpfError, EbpfLoader, VerifierLogLevel};
 
 use super::level::Enforcement;
+use super::restart;
 use crate::abi::raw::*;
 use crate::abi::{self, VerdictKey};
 use crate::sys::bpf_map;
@@ -261,6 +262,7 @@ impl BpfLsm {
                 source: std::io::Error::other(error),
             })?;
         }
+        restart::attach(&mut self._ebpf, btf, &self.pins);
         Ok(())
     }
 

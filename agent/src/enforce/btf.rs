@@ -1,4 +1,5 @@
-//! Which LSM hooks the running kernel has: the functions `bpf_lsm_*` of its type information (BTF).
+//! What the running kernel has by its type information (BTF): LSM hooks, which are the functions `bpf_lsm_*`, and
+//! other functions and types by name.
 //!
 //! Read directly and not with aya: all names are found in one pass over the 6 MB without building a type
 //! table, and a program's attach point needs the type's number, which aya does not give out.
@@ -27,13 +28,42 @@ pub enum BtfError {
 
 /// Reads the hooks of the running kernel.
 pub fn of_kernel() -> Result<Hooks, String> {
+    in_kernel(parse)
+}
+
+/// Which of these functions and types the running kernel has; no program can follow what it has no type of.
+pub fn has(names: &[&str]) -> Result<Vec<bool>, String> {
+    let mut has = vec![false; names.len()];
+    let mark = |_, name: &str, _| {
+        if let Some(index) = names.iter().position(|wanted| *wanted == name) {
+            has[index] = true;
+        }
+    };
+    in_kernel(|data| types(data, mark))?;
+    Ok(has)
+}
+
+fn in_kernel<T>(look: impl FnOnce(&[u8]) -> Result<T, BtfError>) -> Result<T, String> {
     let path = "/sys/kernel/btf/vmlinux";
     let data = std::fs::read(path).map_err(|error| format!("{path}: {error}"))?;
-    parse(&data).map_err(|error| format!("{path}: {error}"))
+    look(&data).map_err(|error| format!("{path}: {error}"))
 }
 
 /// Finds the hooks in BTF in the machine's byte order.
 pub fn parse(data: &[u8]) -> Result<Hooks, BtfError> {
+    let mut hooks = Hooks::new();
+    types(data, |kind, name, id| {
+        if kind == FUNC
+            && let Some(hook) = name.strip_prefix("bpf_lsm_")
+        {
+            hooks.insert(hook.to_owned(), id);
+        }
+    })?;
+    Ok(hooks)
+}
+
+/// Calls `found` with kind, name and number of each type.
+fn types(data: &[u8], mut found: impl FnMut(u32, &str, u32)) -> Result<(), BtfError> {
     let magic = data.first_chunk::<2>().ok_or(BtfError::Short)?;
     if u16::from_ne_bytes(*magic) != MAGIC {
         return Err(BtfError::Magic);
@@ -46,19 +76,17 @@ pub fn parse(data: &[u8]) -> Result<Hooks, BtfError> {
         data.get(start..end).ok_or(BtfError::Short)
     };
     let (types, strings) = (section(8)?, section(16)?);
-    let (mut hooks, mut at, mut id) = (Hooks::new(), 0, 0);
+    let (mut at, mut id) = (0, 0);
     while at < types.len() {
         id += 1;
         let (name, info) = (number(types, at)?, number(types, at + 4)?);
         let (kind, members) = (info >> 24 & 0x1f, (info & 0xffff) as usize);
-        if kind == FUNC
-            && let Some(hook) = string(strings, name as usize).and_then(|name| name.strip_prefix("bpf_lsm_"))
-        {
-            hooks.insert(hook.to_owned(), id);
+        if let Some(name) = string(strings, name as usize) {
+            found(kind, name, id);
         }
         at += 12 + trailer(kind, members)?;
     }
-    Ok(hooks)
+    Ok(())
 }
 
 /// How many bytes follow a type's 12 (linux/btf.h).
@@ -137,7 +165,10 @@ mod tests {
     #[test]
     fn the_running_kernel() {
         match of_kernel() {
-            Ok(hooks) => assert!(hooks.contains_key("file_open") && hooks.len() > 100, "{}", hooks.len()),
+            Ok(hooks) => {
+                assert!(hooks.contains_key("file_open") && hooks.len() > 100, "{}", hooks.len());
+                assert_eq!(has(&["task_struct", "no such type"]), Ok(vec![true, false]));
+            }
             Err(error) => println!("not run: {error}"),
         }
     }

@@ -9,6 +9,7 @@ pub mod level;
 pub mod nothing;
 pub mod park;
 pub mod probe;
+pub mod restart;
 pub mod seccomp;
 mod syscalls;
 pub mod wire;

@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use super::btf::{self, Hooks};
 use super::level::{self, Enforcement};
+use super::restart;
 use super::seccomp::calls::Features;
 use crate::sys::trial::{self, Refused, Step};
 use crate::sys::{bpf, features};
@@ -39,6 +40,8 @@ pub struct Probe {
     pub lockdown: Lockdown,
     /// Whether an LSM program can be loaded.
     pub load: Result<(), Errno>,
+    /// Why calls that LSM programs hold cannot start anew on file systems that take the signal's flag away.
+    pub restart: Option<String>,
     /// Landlock's interface.
     pub landlock: Result<u32, Errno>,
     /// Whether a seccomp supervisor is possible.
@@ -102,6 +105,7 @@ impl Probe {
             modules: modules(),
             lockdown: read("/sys/kernel/security/lockdown")
                 .map_or(Lockdown::Unknown, |text| parse_lockdown(&text)),
+            restart: restart::obstacle(),
             landlock: features::landlock_abi(),
             supervise: trial::supervise(),
             uid: nix::unistd::geteuid().as_raw(),
@@ -170,6 +174,7 @@ impl Probe {
             self.check_lockdown(),
             self.check_user(),
             self.check_load(),
+            self.check_restart(),
             Check {
                 name: "landlock",
                 ok: self.landlock.is_ok(),
@@ -274,6 +279,20 @@ impl Probe {
             ok: self.supervise.is_ok(),
             found: self.supervise.map_or_else(|refused| refused.to_string(), |()| "works".into()),
             fix: self.supervise.err().map(|refused| fix(refused).into()),
+        }
+    }
+
+    fn check_restart(&self) -> Check {
+        let fix =
+            "use a kernel that is not a real-time one and shows its functions in BTF; or keep agents off 9p";
+        Check {
+            name: "held on 9p",
+            ok: self.restart.is_none(),
+            found: self.restart.as_ref().map_or_else(
+                || "starts anew".into(),
+                |why| format!("{why}: what LSM programs hold there fails with errno 513"),
+            ),
+            fix: self.restart.is_some().then(|| fix.into()),
         }
     }
 

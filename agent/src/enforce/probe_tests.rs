@@ -11,6 +11,7 @@ fn good() -> Probe {
         modules: Ok(parse_modules("capability,lockdown,yama,bpf")),
         lockdown: Lockdown::None,
         load: Ok(()),
+        restart: None,
         landlock: Ok(5),
         supervise: Ok(()),
         uid: 0,
@@ -83,6 +84,8 @@ fn every_gap_has_its_line() {
     let unread = Probe { modules: Err("no".into()), ..good() };
     assert!(fix(&unread, "lsm list").contains("securityfs"));
     assert_eq!(unread.by_lsm().backend, Backend::BpfLsm, "not knowing is not absence");
+    let realtime = Probe { restart: Some("a real-time kernel".into()), ..good() };
+    assert!(fix(&realtime, "held on 9p").contains("real-time"));
     let refused = Probe { load: Err(Errno::EPERM), ..good() };
     assert!(fix(&refused, "lsm program").contains("host forbids"));
     assert_eq!(refused.by_lsm().actions[0].missing[0], "the host forbids LSM programs");

@@ -36,6 +36,8 @@ pub enum Kind {
     Finding,
     /// A tool call ended; `detail` says which and how.
     CallClosed,
+    /// What the client of a gate said about a call that is held: no proof of a human.
+    Elicited,
     /// A session ended.
     SessionEnd,
 }
@@ -51,6 +53,7 @@ impl Kind {
             Self::Gap => "gap",
             Self::Finding => "finding",
             Self::CallClosed => "call_closed",
+            Self::Elicited => "elicited",
             Self::SessionEnd => "session_end",
         }
     }

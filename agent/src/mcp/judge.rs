@@ -2,7 +2,9 @@
 
 use uuid::Uuid;
 
-pub use super::call::{CallView, DenialView, Outcome, Rule, ToolCall};
+pub use crate::pipeline::calls::CallView;
+pub use crate::policy::RuleRef as Rule;
+pub use crate::session::calls::{DenialView, Outcome, ToolCall};
 
 /// The daemon, as the gate sees it. An error is a text of one line; the gate then fails closed, or open in
 /// observe mode.
@@ -21,4 +23,26 @@ pub trait Judge {
 
     /// A call is over; the system calls denied under it.
     fn close(&mut self, call: Uuid, outcome: Outcome) -> Vec<DenialView>;
+}
+
+impl<J: Judge + ?Sized> Judge for Box<J> {
+    fn open(&mut self, call: ToolCall) -> Result<CallView, String> {
+        (**self).open(call)
+    }
+
+    fn wait(&mut self, call: Uuid) {
+        (**self).wait(call);
+    }
+
+    fn withdraw(&mut self, call: Uuid) {
+        (**self).withdraw(call);
+    }
+
+    fn elicited(&mut self, call: Uuid, action: &str) {
+        (**self).elicited(call, action);
+    }
+
+    fn close(&mut self, call: Uuid, outcome: Outcome) -> Vec<DenialView> {
+        (**self).close(call, outcome)
+    }
 }

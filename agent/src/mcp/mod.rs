@@ -32,18 +32,22 @@
 //! | [`judge`] | what the gate asks of the daemon |
 //! | [`reply`] | the messages that the gate makes itself |
 //! | [`request`] | a request that is judged: validated, and written anew |
+//! | [`shared`] | what the gates of one listener have in common |
 //! | [`gate`] | the state machine |
+//! | [`daemon`] | the judge: a connection to the daemon |
+//! | [`stdio`] | the transport for a server that speaks on its standard input and output |
 
+pub mod daemon;
 pub mod gate;
+pub mod http;
 pub mod judge;
 pub mod lines;
 pub mod methods;
 pub mod reply;
 pub mod request;
 pub mod shared;
+pub mod stdio;
 pub mod wire;
-
-mod call;
 
 pub use gate::{Gate, Options, Out};
 pub use judge::Judge;

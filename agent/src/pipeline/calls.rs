@@ -223,6 +223,19 @@ impl Pipeline {
         std::mem::take(&mut self.answered)
     }
 
+    /// Records what the client of a gate said about a call that waits.
+    pub fn elicited(&mut self, index: u32, id: Uuid, action: &str) -> Result<(), String> {
+        let waits = |pending: &&Pending| pending.id == id && pending.event.session == index;
+        if self.holds.iter().find(waits).is_none() {
+            return Err("no call waits under this id".into());
+        }
+        let session = self.sessions.get_mut(index).ok_or("the session is over")?;
+        let mut entry = Entry::new(Kind::Elicited);
+        of_session(session, &session.attribute(Belongs::Call(id)), &mut entry);
+        entry.detail = Some(json!({ "call": id, "action": action }));
+        self.append(entry).map_err(|error| error.to_string())
+    }
+
     /// A gate takes back a call that waits: as if nobody had answered.
     pub fn withdraw_call(&mut self, index: u32, id: Uuid) -> Result<(), String> {
         let waits = |pending: &&Pending| pending.id == id && pending.event.session == index;

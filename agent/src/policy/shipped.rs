@@ -14,7 +14,13 @@ pub(super) const LIBRARY: &[Shipped] =
     shipped!["authz.rego", "lib/actions.rego", "lib/addresses.rego", "lib/builtin.rego", "lib/paths.rego"];
 
 /// What known tools do with their arguments: data of every bundle.
-pub(super) const TOOLS: &[Shipped] = shipped!["tools/filesystem.json"];
+pub(super) const TOOLS: &[Shipped] = shipped![
+    "tools/everything.json",
+    "tools/fetch.json",
+    "tools/filesystem.json",
+    "tools/git.json",
+    "tools/time.json",
+];
 
 /// The presets by name: policy, data and tests.
 pub(super) const PRESETS: &[(&str, &[Shipped])] = &[

@@ -1,5 +1,5 @@
 //! Who is at the other end of a Unix socket.
-#![allow(unsafe_code, reason = "SO_PEERPIDFD and pidfd_open have no safe wrapper yet")]
+#![allow(unsafe_code, reason = "SO_PEERPIDFD and the pidfd calls have no safe wrapper yet")]
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
@@ -77,4 +77,20 @@ pub fn pidfd_open(pid: i32) -> io::Result<OwnedFd> {
     }
     // SAFETY: the kernel made this descriptor for us just now.
     Ok(unsafe { OwnedFd::from_raw_fd(fd as i32) })
+}
+
+/// Sends a signal to the process of a handle, which can be no other one.
+pub fn pidfd_signal(pidfd: &OwnedFd, signal: nix::sys::signal::Signal) -> io::Result<()> {
+    let number = signal as libc::c_int;
+    // SAFETY: integers and a null pointer, which stands for what kill(2) would send.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_pidfd_send_signal,
+            pidfd.as_raw_fd(),
+            number,
+            std::ptr::null::<libc::c_void>(),
+            0,
+        )
+    };
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }

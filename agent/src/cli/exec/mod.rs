@@ -99,27 +99,87 @@ pub(super) fn parse_duration(text: &str) -> Result<Duration, String> {
     duration(text).ok_or_else(|| format!("{text:?} is no time; write e.g. 30s or 5m"))
 }
 
+/// What runs beside the command, outside its session.
+pub trait Beside {
+    /// Says where the command's input and output go.
+    fn prepare(&self, _command: &mut Command) {}
+
+    /// The command runs, in its session; `socket` is the daemon's.
+    fn begin(&mut self, _child: &mut Child, _socket: &Path, _session: Uuid) -> anyhow::Result<()> {
+        Ok(())
+    }
+
+    /// The command has ended.
+    fn end(&mut self) {}
+}
+
+/// Nothing does.
+struct Nothing;
+
+impl Beside for Nothing {}
+
 impl Exec {
     /// Runs it.
     pub fn run(self) -> anyhow::Result<ExitCode> {
+        self.run_beside(&mut Nothing)
+    }
+
+    /// The agent's name, unless it was given.
+    pub fn name_it(&mut self, name: &str) {
+        self.name.get_or_insert_with(|| name.to_owned());
+    }
+
+    /// Whether decisions bind.
+    pub fn mode(&self) -> Mode {
+        self.mode
+    }
+
+    /// The command's words.
+    pub fn command(&self) -> &[std::ffi::OsString] {
+        &self.command
+    }
+
+    /// A daemon that decides by the same policy, and holds no process; it begins with the session and ends by a
+    /// signal.
+    pub fn policy_alone(&self) -> anyhow::Result<crate::daemon::Options> {
+        let session =
+            StartSession { require: Level::None, ..self.request_for(nix::unistd::Uid::effective())? };
+        Ok(crate::daemon::Options {
+            state: self.state()?,
+            instance: Uuid::now_v7().simple().to_string(),
+            embedded: false,
+            backend: Backend::None,
+            session: Some(session),
+            http: self.http.resolve()?,
+        })
+    }
+
+    /// Runs it, and something beside it.
+    pub fn run_beside(self, beside: &mut dyn Beside) -> anyhow::Result<ExitCode> {
         // From here on terminal signals are the agent's; others are passed on by `wait`.
         let signals = wait::block_signals()?;
         let choice = Probe::run().choose(self.backend)?;
         match (choice.backend, self.supervisor) {
             (Backend::Seccomp, None) => supervise::start(&signals),
-            (Backend::Seccomp, Some(report)) => supervise::run(&self, &choice, &signals, report),
-            _ => self.run_under_lsm(&choice, &signals),
+            (Backend::Seccomp, Some(report)) => supervise::run(&self, &choice, &signals, report, beside),
+            _ => self.run_under_lsm(&choice, &signals, beside),
         }
     }
 
     /// The daemon is a process of its own: what it leaves in the kernel outlives it.
-    fn run_under_lsm(&self, choice: &Choice, signals: &SigSet) -> anyhow::Result<ExitCode> {
+    fn run_under_lsm(
+        &self,
+        choice: &Choice,
+        signals: &SigSet,
+        beside: &mut dyn Beside,
+    ) -> anyhow::Result<ExitCode> {
         let instance = Uuid::now_v7().simple().to_string();
         let (mut daemon, socket) = start_daemon(&instance, &self.state()?, self.http.resolve()?)?;
         let mut client = connect(&socket)?;
-        match self.launch(&mut client, &socket, choice, None)? {
+        match self.launch(&mut client, &socket, choice, None, beside)? {
             Launched::Running(child, session) => {
                 let status = wait::wait(child, signals)?;
+                beside.end();
                 self.summary(&mut client, session.session);
                 Ok(ExitCode::from(status))
             }
@@ -145,6 +205,7 @@ impl Exec {
         socket: &Path,
         choice: &Choice,
         confined: Option<(Confinement, Laid)>,
+        beside: &mut dyn Beside,
     ) -> anyhow::Result<Launched> {
         let identity = Identity::of(self.user.as_deref())?;
         let mut request = self.request(&identity)?;
@@ -154,6 +215,7 @@ impl Exec {
         let mut command = identity.prepare(&self.command);
         // Where the agent's own hooks ask about tool calls.
         command.env(ASK_VARIABLE, socket.with_file_name(paths::ASK));
+        beside.prepare(&mut command);
         let child = spawn_gated(command, identity.credentials, confinement, |pid, listener| {
             let request = StartSession { pid, listener, ..request };
             match client.ask(&Request::StartSession(request))? {
@@ -167,7 +229,10 @@ impl Exec {
             }
         });
         match (child, started) {
-            (Ok(child), Some(session)) => Ok(Launched::Running(child, session)),
+            (Ok(mut child), Some(session)) => {
+                beside.begin(&mut child, socket, session.session)?;
+                Ok(Launched::Running(child, session))
+            }
             (Ok(_), None) => bail!("the command ran without a session; this is an error of authz"),
             (Err(error), None) => Ok(Launched::Refused(error.to_string())),
             (Err(error), Some(session)) => {
@@ -193,6 +258,10 @@ impl Exec {
 
     /// What the session is started with, but for what only the child knows.
     fn request(&self, identity: &Identity) -> anyhow::Result<StartSession> {
+        self.request_for(identity.uid)
+    }
+
+    fn request_for(&self, owner: nix::unistd::Uid) -> anyhow::Result<StartSession> {
         let name = self.name.clone().unwrap_or_else(|| {
             let program = Path::new(&self.command[0]).file_name().unwrap_or_default();
             program.to_string_lossy().into_owned()
@@ -203,7 +272,7 @@ impl Exec {
             policy: absolute(&self.policy)?,
             workspace: self.workspace()?,
             hold_timeout_ms: self.hold_timeout.as_millis() as u64,
-            owner: identity.uid.as_raw(),
+            owner: owner.as_raw(),
             pid: 0,
             audit_each: self.audit_each,
             require: self.require,

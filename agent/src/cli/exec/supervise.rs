@@ -16,7 +16,7 @@ use nix::sys::signal::SigSet;
 use uuid::Uuid;
 
 use super::identity::Identity;
-use super::{Exec, FAILED, Launched, connect, wait};
+use super::{Beside, Exec, FAILED, Launched, connect, wait};
 use crate::cli::absolute;
 use crate::daemon;
 use crate::enforce::choice::Choice;
@@ -44,9 +44,15 @@ pub fn start(signals: &SigSet) -> anyhow::Result<ExitCode> {
 }
 
 /// Is the supervisor.
-pub fn run(exec: &Exec, choice: &Choice, signals: &SigSet, report: i32) -> anyhow::Result<ExitCode> {
+pub fn run(
+    exec: &Exec,
+    choice: &Choice,
+    signals: &SigSet,
+    report: i32,
+    beside: &mut dyn Beside,
+) -> anyhow::Result<ExitCode> {
     let mut report = report_to(report)?;
-    let status = supervise(exec, choice, signals, &mut report);
+    let status = supervise(exec, choice, signals, &mut report, beside);
     if let Err(error) = &status {
         eprintln!("authz: {error:#}");
         report.write_all(&[FAILED]).ok();
@@ -65,6 +71,7 @@ fn supervise(
     choice: &Choice,
     signals: &SigSet,
     report: &mut std::fs::File,
+    beside: &mut dyn Beside,
 ) -> anyhow::Result<ExitCode> {
     nix::sys::prctl::set_child_subreaper(true).context("cannot become the parent of orphans")?;
     // It holds files for as many threads as the session has.
@@ -73,8 +80,12 @@ fn supervise(
     let (socket, daemon) = start_daemon(exec)?;
     let mut client = connect(&socket)?;
     let confined = confined(exec)?;
-    let (status, session) = match exec.launch(&mut client, &socket, choice, Some(confined))? {
-        Launched::Running(child, session) => (wait::wait_as_parent(child, signals)?, session),
+    let (status, session) = match exec.launch(&mut client, &socket, choice, Some(confined), beside)? {
+        Launched::Running(child, session) => {
+            let status = wait::wait_as_parent(child, signals)?;
+            beside.end();
+            (status, session)
+        }
         Launched::NotExecuted(status, session) => (status, session),
         Launched::Refused(why) => bail!("{why}"),
     };

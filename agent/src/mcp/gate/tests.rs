@@ -299,6 +299,7 @@ fn what_was_denied_underneath_is_told_in_the_answer() {
         span_id: None,
         attribution: Attribution::Exact,
         count: 2,
+        calls: Vec::new(),
     };
     let told = "authz denied file.write /prod/x\\n (2 times): Not here. There. [rule prod, decision 00000000-0000-0000-0000-000000000000]";
     for (line, pointer) in [
