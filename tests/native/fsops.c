@@ -38,7 +38,7 @@
 static char *word[WORDS];
 static char room[WORDS][PATH_ROOM];
 static int slot[SLOTS];
-static dev_t home;
+static dev_t home, proc;
 static char *page;
 static FILE *out;
 
@@ -98,7 +98,9 @@ static void encoded(const char *text, size_t size)
 
 static void show_stat(const struct stat *st)
 {
-	fprintf(out, " mode=%o uid=%u gid=%u", st->st_mode, st->st_uid, st->st_gid);
+	fprintf(out, " mode=%o", st->st_mode);
+	if (st->st_dev != proc) /* where each look puts the owner right again */
+		fprintf(out, " uid=%u gid=%u", st->st_uid, st->st_gid);
 	if (st->st_dev == home) /* elsewhere, links and sizes depend on other processes */
 		fprintf(out, " nlink=%lu size=%lu", st->st_nlink, S_ISDIR(st->st_mode) ? 0 : st->st_size);
 	if (S_ISCHR(st->st_mode))
@@ -397,6 +399,7 @@ static void batch(const char *folder, char **line, int number, int end)
 	if (chdir(folder) || stat(".", &st))
 		exit(3);
 	home = st.st_dev;
+	proc = stat("/proc", &st) ? 0 : st.st_dev;
 	umask(022);
 	memset(slot, -1, sizeof(slot));
 	for (; number < end; number++)

@@ -20,7 +20,7 @@ LONG_NAMES = [b"n" * 255, b"n" * 256]
 LONG_PATHS = [b"./" * 2047 + b"a", b"./" * 2047 + b"aa", b"./" * 2048, b"a/" * 2600, b"d/../" * 818 + b"a", b"." * 255]
 OUTSIDE = [b"/dev/null", b"/dev/zero", b"/dev/full", b"/dev/null/x", b"/proc/self/status", b"/proc/self/comm",
            b"/proc/thread-self/comm", b"/proc/self/exe", b"/proc/self/fd/999", b"/proc/self/fd/0", b"/dev/fd/0",
-           b"/dev/stdin", b"/etc/passwd", b"/etc/shadow", b"/etc/none", b"/usr/bin/env", b"/none/x",
+           b"/dev/stdin", b"/etc/passwd", b"/etc/shadow", b"/etc/none", b"/etc/hosts", b"/none/x",
            b"/proc/self/root", b"/proc/self/cwd", b"/proc/self/ns/mnt", b"/sys/none", b"/proc/self/oom_score_adj"]
 
 
@@ -50,6 +50,7 @@ class Script:
         self.random = random.Random(f"{seed} {number}")
         self.top = os.fsencode(folder)
         self.owner = owner
+        self.rooted = False
         self.plan = list(self.planned())
         self.known = [path for _, path, *_ in self.plan if not path.startswith(b"chain")]
         self.known += [b".", b"chain38", b"chain39", b"chain40", b"chain41"]
@@ -211,6 +212,7 @@ class Script:
             node = node & 0o7777 | stat.S_IFIFO
         kind = choose.choice([socket.SOCK_STREAM] * 3 + [socket.SOCK_DGRAM] * 2 + [socket.SOCK_SEQPACKET])
         size = choose.choice([0, 0, 5, 5, 100, 100000, -1])
+        self.rooted |= name == "chroot"
         if name in ("bind", "connect", "send"):
             return [name, f"s{choose.randint(6, 9)}", socket.SOCK_DGRAM if name == "send" else kind, *self.socket_path()]
         arguments = {
@@ -252,6 +254,8 @@ class Script:
             # With limits of its own on the way the kernel walks for the supervisor, whose /proc/self is not the thread's.
             resolve = 0 if any(own in arguments[-1] for own in ("/proc/", "/dev/fd")) else self.resolve()
             how = [flags, mode() if with_mode or choose.random() < 0.02 else 0, resolve]
+            if self.rooted and resolve & (BENEATH | IN_ROOT) == 0:
+                how[2] = 0  # ENOSYS in a root of its own
             arguments += [*how, choose.choice([24] * 40 + [32, 16, 0]), choose.choice([0, 0, 0, 1])]
         return [name, *arguments]
 

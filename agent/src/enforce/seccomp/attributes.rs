@@ -47,11 +47,12 @@ impl Subject {
     }
 }
 
-/// The arguments `folder, path, flags` from `at` on, with AT_EMPTY_PATH.
-fn named(call: &Call<'_>, folder: i32, path: Vec<u8>, flags: i32, default: Last) -> Result<Named> {
+/// The first two arguments as folder and path, with AT_EMPTY_PATH. The kernel looks at the flags before the path.
+fn named(call: &Call<'_>, flags: i32) -> Result<Named> {
     if flags & !(libc::AT_SYMLINK_NOFOLLOW | libc::AT_EMPTY_PATH) != 0 {
         return Err(Errno::EINVAL);
     }
+    let (folder, path) = (call.int(0), call.path(1)?);
     if path.is_empty() && flags & libc::AT_EMPTY_PATH != 0 {
         if folder == libc::AT_FDCWD {
             return Ok(Named::Path(folder, b".".to_vec(), Last::Follow));
@@ -63,7 +64,7 @@ fn named(call: &Call<'_>, folder: i32, path: Vec<u8>, flags: i32, default: Last)
             Last::Follow,
         ));
     }
-    let last = if flags & libc::AT_SYMLINK_NOFOLLOW != 0 { Last::Keep } else { default };
+    let last = if flags & libc::AT_SYMLINK_NOFOLLOW != 0 { Last::Keep } else { Last::Follow };
     Ok(Named::Path(folder, path, last))
 }
 
@@ -106,7 +107,7 @@ pub fn chmod(call: &Call<'_>) -> Result {
         libc::SYS_fchmod => (Named::Number(call.int(0)), call.arg(1)),
         libc::SYS_chmod => (Named::Path(here, call.path(0)?, Last::Follow), call.arg(1)),
         libc::SYS_fchmodat => (Named::Path(call.int(0), call.path(1)?, Last::Follow), call.arg(2)),
-        _ => (named(call, call.int(0), call.path(1)?, call.int(3), Last::Follow)?, call.arg(2)),
+        _ => (named(call, call.int(3))?, call.arg(2)),
     };
     let mode = Mode::from_bits_truncate(mode as u32 & 0o7777);
     change(call, named, |subject| {
@@ -131,7 +132,7 @@ pub fn chown(call: &Call<'_>) -> Result {
         libc::SYS_fchown => (Named::Number(call.int(0)), 1),
         libc::SYS_chown => (Named::Path(here, call.path(0)?, Last::Follow), 1),
         libc::SYS_lchown => (Named::Path(here, call.path(0)?, Last::Keep), 1),
-        _ => (named(call, call.int(0), call.path(1)?, call.int(4), Last::Follow)?, 2),
+        _ => (named(call, call.int(4))?, 2),
     };
     let id = |index: usize| Some(call.arg(index) as u32).filter(|id| *id != u32::MAX);
     let (uid, gid) = (id(at).map(Uid::from_raw), id(at + 1).map(Gid::from_raw));
@@ -198,7 +199,7 @@ pub fn utimes(call: &Call<'_>) -> Result {
                 }
                 (Named::Number(call.int(0)), times)
             } else {
-                (named(call, call.int(0), call.path(1)?, call.int(3), Last::Follow)?, times)
+                (named(call, call.int(3))?, times)
             }
         }
     };

@@ -11,7 +11,7 @@ use nix::sys::stat::umask;
 use super::blocked::RESTART;
 use super::calls::action_of;
 use super::judge::{Judge, Known};
-use super::resolve::{End, Last, Resolver, is_own, root};
+use super::resolve::{End, Last, Place, Resolver, is_own, root};
 use super::target::Target;
 use super::worker;
 use super::{facts, fail};
@@ -166,6 +166,12 @@ impl<'a> Call<'a> {
     pub fn resolve_by_steps(&self, folder: i32, path: &[u8], last: Last) -> Result<End> {
         let (mut resolver, start) = self.ready(folder, path)?;
         resolver.resolve_by_steps(&start, path, last)
+    }
+
+    /// The folder of a path's last component, in which nothing has been looked up yet.
+    pub fn parent(&self, folder: i32, path: &[u8]) -> Result<Place> {
+        let (mut resolver, start) = self.ready(folder, path)?;
+        resolver.parent(&start, path)
     }
 
     fn ready(&self, folder: i32, path: &[u8]) -> Result<(Resolver<'_>, OwnedFd)> {

@@ -9,11 +9,11 @@ use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, AtFlags};
 use nix::sys::stat::{FileStat, Mode, SFlag, fstat, mkdirat, mknodat};
 use nix::sys::statvfs::{FsFlags, fstatvfs};
-use nix::unistd::{LinkatFlags, UnlinkatFlags, linkat, symlinkat, unlinkat};
+use nix::unistd::{AccessFlags, LinkatFlags, UnlinkatFlags, faccessat, linkat, symlinkat, unlinkat};
 
 use super::call::{Call, Outcome, Result, not_empty};
 use super::facts::{put_file, put_other};
-use super::resolve::{End, Last, Place, by_descriptor, is_proc, path_of};
+use super::resolve::{End, Last, Place, by_descriptor, is_proc, kind, path_of, same};
 use crate::abi::raw::{AUTHZ_ROLE_SOURCE, AUTHZ_ROLE_TARGET};
 use crate::event::Action;
 
@@ -90,15 +90,17 @@ pub fn unlink(call: &Call<'_>) -> Result {
     }
     let path = call.path(path)?;
     let is_folder = flags & libc::AT_REMOVEDIR != 0;
-    let (file, place) = match call.resolve(folder, &path, Last::Name)? {
-        End::Missing(place) => {
-            return Err(if read_only(&place.folder)? { Errno::EROFS } else { Errno::ENOENT });
-        }
-        End::Found { place: None, .. } => return Err(unremovable(&path, is_folder)),
-        End::Found { file, place: Some(place) } => (file, place),
-    };
+    let place = call.parent(folder, &path)?;
+    if place.is_special() {
+        return Err(unremovable(&place, is_folder));
+    }
+    if read_only(&place.folder)? {
+        return Err(Errno::EROFS);
+    }
+    let file = place.look()?.ok_or(Errno::ENOENT)?;
     if is_descriptors(&place.folder)? {
-        return Err(if is_folder { Errno::ENOTDIR } else { Errno::EPERM });
+        let slash = place.name.ends_with(b"/");
+        return Err(if is_folder || slash { Errno::ENOTDIR } else { Errno::EPERM });
     }
     let how = if is_folder { UnlinkatFlags::RemoveDir } else { UnlinkatFlags::NoRemoveDir };
     if is_folder || !place.name.ends_with(b"/") {
@@ -112,12 +114,11 @@ pub fn unlink(call: &Call<'_>) -> Result {
 }
 
 /// What the kernel says of removing `.`, `..` and the root.
-fn unremovable(path: &[u8], is_folder: bool) -> Errno {
-    let last = path.split(|byte| *byte == b'/').rfind(|part| !part.is_empty());
-    match (is_folder, last) {
+fn unremovable(place: &Place, is_folder: bool) -> Errno {
+    match (is_folder, place.plain().as_bytes()) {
         (false, _) => Errno::EISDIR,
-        (true, Some(b".")) => Errno::EINVAL,
-        (true, Some(b"..")) => Errno::ENOTEMPTY,
+        (true, b".") => Errno::EINVAL,
+        (true, b"..") => Errno::ENOTEMPTY,
         (true, _) => Errno::EBUSY,
     }
 }
@@ -132,12 +133,8 @@ fn read_only(folder: &OwnedFd) -> Result<bool> {
     Ok(fstatvfs(folder)?.flags().contains(FsFlags::ST_RDONLY))
 }
 
-/// The mount that a name is on.
-fn mount(end: &End) -> Result<u64> {
-    let folder = match end {
-        End::Missing(place) | End::Found { place: Some(place), .. } => &place.folder,
-        End::Found { file, place: None } => file,
-    };
+/// The mount that a folder is on.
+fn mount(folder: &OwnedFd) -> Result<u64> {
     let info = std::fs::read_to_string(format!("/proc/thread-self/fdinfo/{}", folder.as_raw_fd()));
     let info = info.map_err(|_| Errno::EACCES)?;
     let id = info.lines().find_map(|line| line.strip_prefix("mnt_id:")?.trim().parse().ok());
@@ -151,13 +148,51 @@ struct Side {
     stat: Option<FileStat>,
 }
 
-fn side(end: End, special: Errno) -> Result<Side> {
-    let (place, stat) = match end {
-        End::Missing(place) => (place, None),
-        End::Found { place: None, .. } => return Err(special),
-        End::Found { file, place: Some(place) } => (place, Some(fstat(&file)?)),
+impl Side {
+    fn of(place: Place) -> Result<Self> {
+        let stat = place.look()?.map(fstat).transpose()?;
+        Ok(Self { path: place.path()?, place, stat })
+    }
+
+    fn is_folder(&self) -> bool {
+        self.stat.is_some_and(|stat| kind(&stat) == SFlag::S_IFDIR)
+    }
+
+    fn has_slash(&self) -> bool {
+        self.place.name.ends_with(b"/")
+    }
+
+    /// Whether names of its folder may be changed, by the folder's mode.
+    fn may_change(&self) -> nix::Result<()> {
+        let folder = by_descriptor(self.place.folder.as_fd());
+        faccessat(AT_FDCWD, folder.as_str(), AccessFlags::W_OK | AccessFlags::X_OK, AtFlags::AT_EACCESS)
+    }
+}
+
+/// What the kernel says, in its order, of a rename to or from a /proc/PID/fd, whose thread may do anything there in
+/// vain.
+fn among_descriptors(from: &Side, to: &Side, exchange: bool) -> Result {
+    let (Some(from_stat), Some(to_stat)) = (&from.stat, &to.stat) else {
+        // The file system does not look up what is not there.
+        return Err(Errno::ENOENT);
     };
-    Ok(Side { path: place.path()?, place, stat })
+    let end = if exchange { to } else { from };
+    if (from.has_slash() && !from.is_folder()) || (to.has_slash() && !end.is_folder()) {
+        return Err(Errno::ENOTDIR);
+    }
+    if same(from_stat, to_stat) {
+        return DONE;
+    }
+    for side in [from, to] {
+        if !is_descriptors(&side.place.folder)? {
+            side.may_change()?;
+        }
+    }
+    match (from.is_folder(), to.is_folder()) {
+        (false, true) if !exchange => Err(Errno::EISDIR),
+        (true, false) if !exchange => Err(Errno::ENOTDIR),
+        _ => Err(Errno::EPERM),
+    }
 }
 
 /// Decides for the old name and for the new one.
@@ -199,27 +234,33 @@ pub fn rename(call: &Call<'_>) -> Result {
         to.1.and_then(|path| not_empty(&path).and_then(|()| Ok((call.start(to.0, &path)?, path)))),
     );
     call.act()?;
-    let from = resolver.resolve(&starts.0, &from.1, Last::Name)?;
+    let from = resolver.parent(&starts.0, &from.1)?;
     let (start, path) = starts.1?;
-    let to = resolver.again().resolve(&start, &path, Last::Name)?;
-    if mount(&from)? != mount(&to)? {
+    let to = resolver.again().parent(&start, &path)?;
+    if mount(&from.folder)? != mount(&to.folder)? {
         return Err(Errno::EXDEV);
     }
-    let from = side(from, Errno::EBUSY)?;
-    let to = side(to, if fresh { Errno::EEXIST } else { Errno::EBUSY })?;
-    if read_only(&from.place.folder)? {
+    if from.is_special() {
+        return Err(Errno::EBUSY);
+    }
+    if to.is_special() {
+        return Err(if fresh { Errno::EEXIST } else { Errno::EBUSY });
+    }
+    if read_only(&from.folder)? {
         return Err(Errno::EROFS);
     }
+    let from = Side::of(from)?;
     if from.stat.is_none() {
         return Err(Errno::ENOENT);
     }
-    if is_descriptors(&from.place.folder)? {
-        return Err(Errno::EPERM);
-    }
+    let to = Side::of(to)?;
     match to.stat {
         Some(_) if fresh => return Err(Errno::EEXIST),
         None if exchange => return Err(Errno::ENOENT),
         _ => {}
+    }
+    if is_descriptors(&from.place.folder)? || is_descriptors(&to.place.folder)? {
+        return among_descriptors(&from, &to, exchange);
     }
     both(call, Action::FileRename, (&from.path, &from.stat), (&to.path, &to.stat))?;
     if exchange {

@@ -3,15 +3,15 @@
 use std::os::fd::{AsFd, OwnedFd};
 
 use nix::errno::Errno;
-use nix::fcntl::{AtFlags, OFlag, OpenHow, ResolveFlag, open, openat, openat2};
+use nix::fcntl::{AtFlags, OFlag, OpenHow, ResolveFlag, open, openat, openat2, readlinkat};
 use nix::sys::stat::{FileStat, Mode, SFlag, fstat};
 use nix::unistd::{AccessFlags, faccessat};
 use std::ffi::OsStr;
-use std::os::unix::ffi::OsStrExt;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
 use super::call::{Call, Outcome, Result};
 use super::facts::put_file;
-use super::resolve::{End, LINKS_MAX, Last, Place, by_descriptor, kind, may_create_over, path_of, peek};
+use super::resolve::{End, LINKS_MAX, Last, Place, by_descriptor, is_proc, kind, may_create_over, path_of};
 use crate::event::Action;
 use crate::pipeline::Verdict;
 
@@ -98,6 +98,11 @@ fn opened(call: &Call<'_>, wanted: &Wanted, instead: bool) -> Result {
         return Err(Errno::ENOENT);
     }
     let mut resolver = call.resolver()?;
+    let scoped = ResolveFlag::RESOLVE_BENEATH | ResolveFlag::RESOLVE_IN_ROOT;
+    if !wanted.resolve.is_empty() && !wanted.resolve.intersects(scoped) && resolver.is_rooted()? {
+        // The kernel would walk from the supervisor's root, out of the thread's.
+        return Err(Errno::ENOSYS);
+    }
     // An absolute path in a root of its own starts there.
     let start = if wanted.resolve.contains(ResolveFlag::RESOLVE_IN_ROOT) {
         call.target.folder(wanted.folder)?
@@ -147,39 +152,57 @@ fn within(start: &OwnedFd, wanted: &Wanted, keep: bool) -> Result<End> {
     let flags = OFlag::O_PATH | OFlag::O_CLOEXEC;
     let walk = |path: &[u8], flags: OFlag| {
         let how = OpenHow::new().flags(flags).resolve(wanted.resolve);
-        openat2(start, OsStr::from_bytes(path), how)
+        // EAGAIN: something was renamed or mounted meanwhile, anywhere.
+        let mut tries = (0..TRIES).map(|_| openat2(start, OsStr::from_bytes(path), how));
+        tries.find(|found| !matches!(found, Err(Errno::EAGAIN))).unwrap_or(Err(Errno::EAGAIN))
     };
     let mut path = wanted.path.clone();
     for _ in 0..=LINKS_MAX {
         if path.is_empty() {
             return Err(Errno::ENOENT);
         }
+        let found = walk(&path, if keep { flags | OFlag::O_NOFOLLOW } else { flags });
         let slashes = path.iter().rev().take_while(|byte| **byte == b'/').count();
         let plain = &path[..path.len() - slashes];
         let at = plain.iter().rposition(|byte| *byte == b'/').map_or(0, |slash| slash + 1);
         let (above, name) = plain.split_at(at);
-        let above = if above.is_empty() { &b"."[..] } else { above };
-        if creates && slashes > 0 {
-            let folder = walk(above, flags)?;
-            let found = peek(folder.as_fd(), OsStr::from_bytes(name));
-            return Err(found.err().filter(|error| *error == Errno::EACCES).unwrap_or(Errno::EISDIR));
+        if !creates || matches!(name, b"" | b"." | b"..") {
+            return Ok(End::Found { file: found?, place: None });
         }
-        match walk(&path, if keep { flags | OFlag::O_NOFOLLOW } else { flags }) {
-            Ok(file) => return Ok(End::Found { file, place: None }),
-            Err(Errno::ENOENT) if creates => {}
-            Err(error) => return Err(error),
+        let folder = walk(&[above, b"."].concat(), flags)?;
+        if slashes > 0 {
+            return Err(Errno::EISDIR);
         }
-        let folder = walk(above, flags)?;
-        let Ok(link) = peek(folder.as_fd(), OsStr::from_bytes(name)) else {
-            return Ok(End::Missing(Place { folder, name: name.to_vec() }));
-        };
-        let target = nix::fcntl::readlinkat(&link, "")?;
-        path = match target.as_bytes() {
-            absolute if absolute.starts_with(b"/") => absolute.to_vec(),
-            relative => [above, b"/", relative].concat(),
-        };
+        if let Err(error) = found
+            && !matches!(error, Errno::ENOENT | Errno::ENOTDIR)
+        {
+            return Err(error);
+        }
+        let place = Place { folder, name: name.to_vec() };
+        // The kernel has followed the link, but does not tell where to.
+        let leads_on = !keep && !is_proc(&place.folder)?;
+        let link = if leads_on { place.look()? } else { None };
+        match link.map(|link| readlinkat(&link, "")) {
+            Some(Ok(target)) if target.as_bytes().starts_with(b"/") => path = target.into_vec(),
+            Some(Ok(target)) => path = [&short(above)[..], target.as_bytes()].concat(),
+            // It is no link.
+            Some(Err(_)) | None => {
+                return match found {
+                    Ok(file) => Ok(End::Found { file, place: Some(place) }),
+                    Err(Errno::ENOENT) => Ok(End::Missing(place)),
+                    Err(error) => Err(error),
+                };
+            }
+        }
     }
     Err(Errno::ELOOP)
+}
+
+/// A path to a folder, without what leads from a folder to itself: with more after it, it must not become too long.
+fn short(above: &[u8]) -> Vec<u8> {
+    let root = if above.starts_with(b"/") { &b"/"[..] } else { b"" };
+    let parts = above.split(|byte| *byte == b'/').filter(|part| !matches!(*part, b"" | b"."));
+    parts.fold(root.to_vec(), |path, part| [&path[..], part, b"/"].concat())
 }
 
 fn create(call: &Call<'_>, wanted: &Wanted, place: &Place, instead: bool) -> Result {
@@ -302,7 +325,7 @@ fn permitted(file: &OwnedFd, stat: &FileStat, flags: OFlag) -> Result<()> {
         // Nothing will be written.
         return Ok(());
     }
-    if allowed == Err(Errno::EROFS) && !truncates && !flags.contains(OFlag::O_CREAT) {
+    if allowed == Err(Errno::EROFS) && !truncates {
         // Something else may be in the way before that; nothing comes of it in any case.
         let drop = OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_TRUNC;
         return Err(open(path.as_str(), flags & !drop, Mode::empty()).err().unwrap_or(Errno::EROFS));

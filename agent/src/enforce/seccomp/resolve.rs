@@ -66,6 +66,19 @@ impl Place {
         OsStr::from_bytes(&self.name)
     }
 
+    /// Whether it is none, `.` or `..`: nothing can be made, removed or moved by it.
+    pub fn is_special(&self) -> bool {
+        matches!(self.plain().as_bytes(), b"" | b"." | b"..")
+    }
+
+    /// What is there, if anything is.
+    pub fn look(&self) -> Result<Option<OwnedFd>, Errno> {
+        match peek(self.folder.as_fd(), self.plain()) {
+            Err(Errno::ENOENT) => Ok(None),
+            found => found.map(Some),
+        }
+    }
+
     /// The absolute path.
     pub fn path(&self) -> Result<Vec<u8>, Errno> {
         let mut path = path_of(self.folder.as_fd())?;
@@ -123,6 +136,14 @@ impl<'a> Resolver<'a> {
         Self { target, root, links: 0 }
     }
 
+    /// Whether the thread has a root that is not the supervisor's.
+    pub fn is_rooted(&self) -> Result<bool, Errno> {
+        match &self.root {
+            Some(own) => Ok(!same(&fstat(own)?, &fstat(root()?)?)),
+            None => Ok(false),
+        }
+    }
+
     /// For the second path of the same call.
     pub fn again(self) -> Self {
         Self { links: 0, ..self }
@@ -139,12 +160,51 @@ impl<'a> Resolver<'a> {
         {
             return Ok(end);
         }
-        self.walk(start, path.to_vec(), last)
+        self.resolve_by_steps(start, path, last)
     }
 
     /// The same, always component by component: what is found has its name with it.
     pub fn resolve_by_steps(&mut self, start: &OwnedFd, path: &[u8], last: Last) -> Result<End, Errno> {
-        if path.is_empty() { Err(Errno::ENOENT) } else { self.walk(start, path.to_vec(), last) }
+        match last {
+            _ if path.is_empty() => Err(Errno::ENOENT),
+            Last::Name => self.name(start, path),
+            _ => self.walk(start, path.to_vec(), last),
+        }
+    }
+
+    fn name(&mut self, start: &OwnedFd, path: &[u8]) -> Result<End, Errno> {
+        let place = self.parent(start, path)?;
+        if place.name.is_empty() {
+            return Ok(End::Found { file: place.folder, place: None });
+        }
+        if place.is_special() {
+            let file = self.step(&place.folder, place.plain().as_bytes())?;
+            return Ok(End::Found { file, place: None });
+        }
+        Ok(match place.look()? {
+            Some(file) => End::Found { file, place: Some(place) },
+            None => End::Missing(place),
+        })
+    }
+
+    /// The folder of the last component, in which nothing has been looked up yet; the name may be a special one.
+    pub fn parent(&mut self, start: &OwnedFd, path: &[u8]) -> Result<Place, Errno> {
+        let slashes = path.iter().rev().take_while(|byte| **byte == b'/').count();
+        let plain = &path[..path.len() - slashes];
+        let (above, name) =
+            plain.split_at(plain.iter().rposition(|byte| *byte == b'/').map_or(0, |at| at + 1));
+        let slash = &path[plain.len()..][..slashes.min(1)];
+        if path.is_empty() {
+            return Err(Errno::ENOENT);
+        }
+        if name.is_empty() {
+            return Ok(Place { folder: self.root()?, name: Vec::new() });
+        }
+        // With a dot, since it must be a folder that the thread may search.
+        match self.resolve(start, &[above, b"."].concat(), Last::Follow)? {
+            End::Found { file: folder, .. } => Ok(Place { folder, name: [name, slash].concat() }),
+            End::Missing(_) => Err(Errno::ENOENT),
+        }
     }
 
     /// Where an absolute path starts.
@@ -195,7 +255,7 @@ impl<'a> Resolver<'a> {
                 Last::Follow => true,
                 Last::Keep => slash,
                 Last::Create => !slash,
-                Last::Name => false,
+                Last::Name => false, // resolved by its folder
             };
             if kind(&stat) == SFlag::S_IFLNK && follow {
                 match self.follow(&folder, &file, &stat, &name)? {
@@ -224,7 +284,7 @@ impl<'a> Resolver<'a> {
     }
 
     fn found(&self, file: OwnedFd, place: Option<Place>, slash: bool, last: Last) -> Result<End, Errno> {
-        if slash && !matches!(last, Last::Name | Last::Create) && kind(&fstat(&file)?) != SFlag::S_IFDIR {
+        if slash && last != Last::Create && kind(&fstat(&file)?) != SFlag::S_IFDIR {
             return Err(Errno::ENOTDIR);
         }
         Ok(End::Found { file, place })
@@ -316,14 +376,15 @@ fn may_follow(folder: &OwnedFd, link: &FileStat, uid: u32) -> Result<(), Errno> 
     if shared && parent.st_uid != link.st_uid { Err(Errno::EACCES) } else { Ok(()) }
 }
 
-/// fs.protected_regular and fs.protected_fifos: O_CREAT does not open another's file in a shared folder.
+/// O_CREAT does not open another's file in a shared folder: for files and pipes by fs.protected_regular and
+/// fs.protected_fifos, for all else always.
 pub fn may_create_over(folder: BorrowedFd<'_>, file: &FileStat, uid: u32) -> Result<(), Errno> {
     static REGULAR: OnceLock<u32> = OnceLock::new();
     static FIFOS: OnceLock<u32> = OnceLock::new();
     let level = match kind(file) {
         SFlag::S_IFREG => *REGULAR.get_or_init(|| setting("protected_regular")),
         SFlag::S_IFIFO => *FIFOS.get_or_init(|| setting("protected_fifos")),
-        _ => 0,
+        _ => 1,
     };
     let parent = fstat(folder)?;
     if level == 0 || parent.st_mode & libc::S_ISVTX == 0 || file.st_uid == parent.st_uid || file.st_uid == uid
