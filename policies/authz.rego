@@ -120,6 +120,13 @@ protected_violated if {
 	under(directory, trim_prefix(input.resource.id, "foreign:"))
 }
 
+# The key that signs the ledger is not read either.
+protected_violated if {
+	reads
+	some directory in data.authz.protected
+	is(trim_prefix(input.resource.id, "foreign:"), concat("/", [directory, "key"]))
+}
+
 protected_violated if {
 	startswith(input.action.name, "net.")
 	startswith(input.resource.id, "unix:/")

@@ -284,7 +284,19 @@ def as_another_user(daemon):
     check("another user may not ask", asked.stdout.startswith("403 "), asked)
 
 
+def from_inside():
+    """A process of a session does not reach the socket of its own daemon, whatever the policy allows."""
+    code = ("import os, socket\n"
+            "s = socket.socket(socket.AF_UNIX)\n"
+            "try: s.connect(os.path.join(os.path.dirname(os.environ['AUTHZ_SOCKET']), 'authzen.sock')); print('connected')\n"
+            "except OSError as error: print(error.strerror)\n")
+    inside = harness.authz_exec('allow contains {"id": "all", "reason": "everything"} if true', ["python3", "-c", code],
+                                backend="seccomp")
+    check("a process of a session may not ask", inside.stdout.strip() == "Permission denied", inside)
+
+
 def run():
+    from_inside()
     with Daemon() as daemon:
         if not check("the daemon is ready", daemon.ready, daemon.child):
             return

@@ -87,7 +87,14 @@ enum Command {
     /// Work on policies
     #[command(subcommand)]
     Policy(policy::PolicyCommand),
-    /// Read the record of decisions
+    /// Read the record of decisions, verify it, prove an entry
+    #[command(after_help = "Examples:
+  authz ledger list --effect deny --since 2h
+  authz ledger verify
+  authz ledger verify --key ./authz.pub --against ./checkpoints ./copy-of-state
+  authz ledger prove 0193b1f2 > entry.tlog-proof
+  authz ledger verify --proof entry.tlog-proof --key ./authz.pub
+  authz ledger export --checkpoint >> /mnt/elsewhere/checkpoints")]
     Ledger {
         #[arg(long, global = true, value_name = "DIR", help = STATE_HELP)]
         state: Option<PathBuf>,

@@ -129,7 +129,8 @@ pub fn run(options: Options, ready: impl FnOnce(&Ready) -> anyhow::Result<()>) -
         },
         |instance| drop(std::fs::remove_dir_all(run.join(instance))),
     );
-    let store = Store::open(&options.state.join(&options.instance), LedgerOptions::default())?;
+    let keys = LedgerOptions { keys: Some(options.state.clone()), ..LedgerOptions::default() };
+    let store = Store::open(&options.state.join(&options.instance), keys)?;
     let wake = Arc::new(EventFd::from_value_and_flags(0, EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?);
     let (messages, inbox) = channel();
     let mailbox = Mailbox { messages, wake: wake.clone() };

@@ -1,9 +1,12 @@
-//! The ledger's files: names, order, permissions.
+//! The ledger's files: errors, permissions, and how one becomes durable.
 
+use std::collections::BTreeSet;
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+
+use super::note::NoteError;
 
 /// The longest line without its newline: what a 16-bit length can say, as tlog-tiles entries need.
 pub const MAX_LINE: usize = 65_535;
@@ -27,15 +30,29 @@ pub enum LedgerError {
     /// Another process has the ledger open for writing.
     #[error("{}: in use by another authz; each daemon needs a --state folder of its own", .0.display())]
     Locked(PathBuf),
-    /// A line is damaged, not at the end, where a crash could explain it.
-    #[error("{}:{line}: {why}; the ledger was damaged or changed: keep a copy, then move the file away", path.display())]
+    /// Something is not as it was written, and no crash explains it.
+    #[error("{}: {why}; the ledger was damaged or changed: keep a copy, then move its folder away", path.display())]
     Damaged {
         /// The file.
         path: PathBuf,
-        /// Counted from 1.
-        line: u64,
-        /// What is wrong.
+        /// What is wrong, and where in the file.
         why: String,
+    },
+    /// The key that signs, or the public one.
+    #[error("{}: {source}", path.display())]
+    Key {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: NoteError,
+    },
+    /// An entry that no checkpoint covers yet.
+    #[error("entry {index} is not signed yet, only {size} are; a live ledger signs within seconds")]
+    Unsigned {
+        /// The entry.
+        index: u64,
+        /// What is signed.
+        size: u64,
     },
     /// An entry is longer than a line may be, even without its input.
     #[error("entry of {0} bytes; a line holds {MAX_LINE}")]
@@ -56,29 +73,26 @@ impl LedgerError {
         let path = path.to_owned();
         move |error| Self::Io { what, path, message: error.to_string() }
     }
-}
 
-/// The folder of the entries below a state folder.
-pub(super) fn folder(state: &Path) -> PathBuf {
-    state.join("ledger")
-}
-
-pub(super) fn file_name(number: u64) -> String {
-    format!("{number:04}.jsonl")
-}
-
-/// The ledger's files in order.
-pub(super) fn list(folder: &Path) -> Result<Vec<(u64, PathBuf)>, LedgerError> {
-    let mut files = Vec::new();
-    for item in fs::read_dir(folder).map_err(LedgerError::io("read folder", folder))? {
-        let item = item.map_err(LedgerError::io("read folder", folder))?;
-        let number = item.file_name().to_str().and_then(|name| name.strip_suffix(".jsonl")?.parse().ok());
-        if let Some(number) = number.filter(|n| item.file_name().to_str() == Some(&file_name(*n))) {
-            files.push((number, item.path()));
-        }
+    pub(super) fn damaged(path: &Path, why: impl Into<String>) -> Self {
+        Self::Damaged { path: path.to_owned(), why: why.into() }
     }
-    files.sort();
-    Ok(files)
+}
+
+/// The folder of the ledger below an instance's.
+pub(super) fn folder(instance: &Path) -> PathBuf {
+    instance.join("ledger")
+}
+
+/// The ledger's folder: below an instance's, or the folder itself, such as a copy.
+pub fn ledger_of(folder: &Path) -> PathBuf {
+    let below = self::folder(folder);
+    if below.is_dir() { below } else { folder.to_owned() }
+}
+
+/// Whether a folder has a ledger.
+pub(super) fn is_instance(folder: &Path) -> bool {
+    self::folder(folder).is_dir() || ["checkpoint", "wal"].iter().any(|name| folder.join(name).exists())
 }
 
 /// Makes a folder that only its owner can enter, or makes an existing one so.
@@ -106,17 +120,64 @@ pub(super) fn create(path: &Path) -> Result<File, LedgerError> {
 
 /// Writes a whole file under its name or not at all, durably.
 pub(super) fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), LedgerError> {
-    let temporary = path.with_extension(format!("tmp{:?}", std::thread::current().id()));
-    let mut options = OpenOptions::new();
-    let file = options.write(true).create(true).truncate(true).mode(0o600).open(&temporary);
-    let mut file = file.map_err(LedgerError::io("create", &temporary))?;
-    io::Write::write_all(&mut file, bytes).map_err(LedgerError::io("write", &temporary))?;
-    file.sync_all().map_err(LedgerError::io("sync", &temporary))?;
-    fs::rename(&temporary, path).map_err(LedgerError::io("rename to", path))?;
-    sync_folder_of(path)
+    write_all(&[(path.to_owned(), bytes)])
+}
+
+/// The same for several: what the disk has to do for each is done for all at once.
+pub(super) fn write_all<B: AsRef<[u8]>>(files: &[(PathBuf, B)]) -> Result<(), LedgerError> {
+    let mut written = Vec::new();
+    let mut folders = BTreeSet::new();
+    for (path, bytes) in files {
+        let mut name = path.file_name().unwrap_or_default().to_owned();
+        name.push(format!(".tmp{}", std::process::id()));
+        let temporary = path.with_file_name(name);
+        let folder = path.parent().unwrap_or(Path::new("."));
+        if folders.insert(folder) {
+            make_folders(folder)?;
+        }
+        let mut options = OpenOptions::new();
+        let file = options.write(true).create(true).truncate(true).mode(0o600).open(&temporary);
+        let mut file = file.map_err(LedgerError::io("create", &temporary))?;
+        io::Write::write_all(&mut file, bytes.as_ref()).map_err(LedgerError::io("write", &temporary))?;
+        written.push((file, temporary, path));
+    }
+    for (file, temporary, _) in &written {
+        file.sync_all().map_err(LedgerError::io("sync", temporary))?;
+    }
+    for (_, temporary, path) in &written {
+        fs::rename(temporary, path).map_err(LedgerError::io("rename to", path))?;
+    }
+    folders.into_iter().try_for_each(sync_folder)
+}
+
+/// Makes a folder and those above it, durably.
+fn make_folders(folder: &Path) -> Result<(), LedgerError> {
+    match DirBuilder::new().mode(0o700).create(folder) {
+        Ok(()) => sync_folder_of(folder),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound && folder.parent().is_some() => {
+            make_folders(folder.parent().unwrap_or(folder))?;
+            make_folders(folder)
+        }
+        Err(error) => Err(LedgerError::io("create folder", folder)(error)),
+    }
 }
 
 pub(super) fn sync_folder_of(path: &Path) -> Result<(), LedgerError> {
-    let folder = path.parent().unwrap_or(Path::new("."));
+    sync_folder(path.parent().unwrap_or(Path::new(".")))
+}
+
+fn sync_folder(folder: &Path) -> Result<(), LedgerError> {
     File::open(folder).and_then(|folder| folder.sync_all()).map_err(LedgerError::io("sync folder", folder))
+}
+
+/// The text of a small file; none, if there is none.
+pub(super) fn read_text(path: &Path) -> Result<Option<String>, LedgerError> {
+    match fs::read(path) {
+        Ok(bytes) => {
+            String::from_utf8(bytes).map(Some).map_err(|_| LedgerError::damaged(path, "is not text"))
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(LedgerError::io("read", path)(error)),
+    }
 }

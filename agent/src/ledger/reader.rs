@@ -1,85 +1,237 @@
-//! Reading a ledger from its first entry to its last, one line at a time.
+//! Reading a ledger from its first entry to its last: from bundles as far as a checkpoint goes, from the
+//! write-ahead log after it.
 
-use std::fs::File;
-use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use super::entry::{Entry, Hex};
-use super::files::{self, LedgerError, MAX_LINE};
+use super::files::{self, LedgerError};
+use super::note::Checkpoint;
+use super::tile::{self, Files};
+use super::tree::{self, Tiles, WIDTH};
+use super::wal::{self, Frame, Frames};
 
 /// An entry as it is stored.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Record {
     /// Parsed.
     pub entry: Entry,
-    /// The line without its newline: what is hashed.
+    /// The JSON as it was written: what is hashed.
     pub bytes: Vec<u8>,
 }
 
-/// Iterates over the entries of a state folder. Holds one line at a time. A ledger that is being written
-/// can be read; a last line that is not whole ends the iteration, and [`Reader::notice`] says so.
+/// Iterates over the entries of a state folder. Holds one bundle at a time, and takes no lock: a ledger that is
+/// being written can be read, by whoever may open its files. What is not whole at the end ends the iteration, and
+/// [`Reader::notice`] says so. Entries are held against their hashes, so damage is an error; the
+/// hashes are held against the signature only by [`verify`](super::verify).
 #[derive(Debug)]
 pub struct Reader {
-    files: std::vec::IntoIter<(u64, PathBuf)>,
-    lines: Option<Lines<BufReader<File>>>,
-    next_seq: Option<u64>,
+    ledger: PathBuf,
+    next: u64,
+    /// As the last checkpoint that was looked at says; bundles count as far as that.
+    size: u64,
+    source: Source,
+    /// The log has been looked into for this entry, and does not have it.
+    not_in_log: Option<u64>,
     notice: Option<String>,
-    payloads: PathBuf,
     over: bool,
 }
 
+#[derive(Debug)]
+enum Source {
+    None,
+    /// Entries of a bundle, the next one first.
+    Bundle(std::vec::IntoIter<Vec<u8>>, PathBuf),
+    Log(Frames),
+}
+
 impl Reader {
-    /// Opens the ledger below `state` for reading.
+    /// Opens the ledger of an instance's folder, or a copy of the ledger alone, for reading.
     pub fn open(state: &Path) -> Result<Self, LedgerError> {
-        let folder = files::folder(state);
-        let files = files::list(&folder)?.into_iter();
-        let payloads = folder.join(files::PAYLOADS);
-        Ok(Self { files, lines: None, next_seq: Some(0), notice: None, payloads, over: false })
-    }
-
-    /// An input that was too long for its line ([`Entry::input_at`]).
-    pub fn payload(&self, hash: &Hex<32>) -> Result<Value, LedgerError> {
-        let path = self.payloads.join(hash.to_string());
-        let bytes = std::fs::read(&path).map_err(LedgerError::io("read", &path))?;
-        let damaged = |why: String| LedgerError::Damaged { path: path.clone(), line: 1, why };
-        if Hex::<32>(Sha256::digest(&bytes).into()) != *hash {
-            return Err(damaged("it does not have the hash it is named by".into()));
+        let ledger = files::ledger_of(state);
+        std::fs::read_dir(&ledger).map_err(LedgerError::io("read folder", &ledger))?;
+        let pruned = pruned(&ledger)?;
+        let mut reader = Self {
+            ledger,
+            next: pruned,
+            size: 0,
+            source: Source::None,
+            not_in_log: None,
+            notice: None,
+            over: false,
+        };
+        if pruned > 0 {
+            let path = reader.ledger.display();
+            reader.notice = Some(format!("{path}: entries before {pruned} were pruned"));
         }
-        serde_json::from_slice(&bytes).map_err(|error| damaged(error.to_string()))
+        reader.look_at_checkpoint()?;
+        Ok(reader)
     }
 
-    /// What the reader met at the end that is no error but should be told.
+    /// An input that was too long for its entry ([`Entry::input_at`]).
+    pub fn payload(&self, hash: &Hex<32>) -> Result<Value, LedgerError> {
+        let bytes = payload(&self.ledger, hash)?;
+        let path = || self.ledger.join(files::PAYLOADS).join(hash.to_string());
+        serde_json::from_slice(&bytes).map_err(|error| LedgerError::damaged(&path(), error.to_string()))
+    }
+
+    /// What the reader met that is no error but should be told.
     pub fn notice(&self) -> Option<&str> {
         self.notice.as_deref()
     }
 
+    fn look_at_checkpoint(&mut self) -> Result<(), LedgerError> {
+        self.size = checkpoint(&self.ledger)?.map_or(0, |(checkpoint, _)| checkpoint.size);
+        Ok(())
+    }
+
     fn step(&mut self) -> Result<Option<Record>, LedgerError> {
         loop {
-            let Some(lines) = &mut self.lines else {
-                let Some((_, path)) = self.files.next() else { return Ok(None) };
-                let file = File::open(&path).map_err(LedgerError::io("open", &path))?;
-                self.lines = Some(Lines::new(BufReader::new(file), &path, self.next_seq));
-                continue;
+            let (bytes, path) = match &mut self.source {
+                Source::None => {
+                    if !self.find()? {
+                        return Ok(None);
+                    }
+                    continue;
+                }
+                Source::Bundle(entries, path) => match entries.next() {
+                    Some(bytes) => (bytes, path.as_path()),
+                    None => {
+                        self.source = Source::None;
+                        continue;
+                    }
+                },
+                Source::Log(frames) => match frames.next_frame()? {
+                    Frame::Whole if frames.next_seq() <= self.next => continue,
+                    Frame::Whole => (frames.entry().to_vec(), frames.path()),
+                    end => {
+                        if !self.after_log(end)? {
+                            return Ok(None);
+                        }
+                        continue;
+                    }
+                },
             };
-            match lines.next_line()? {
-                Line::Whole(entry) => {
-                    self.next_seq = Some(entry.seq + 1);
-                    return Ok(Some(Record { entry: *entry, bytes: lines.bytes().to_vec() }));
-                }
-                Line::Torn { .. } if self.files.len() > 0 => return Err(lines.damaged("line is not whole")),
-                Line::Torn { offset } => {
-                    let path = lines.path.display();
-                    self.notice =
-                        Some(format!("{path}: the last line, from byte {offset}, is not whole; left out"));
-                    return Ok(None);
-                }
-                Line::End => self.lines = None,
-            }
+            let entry = parse(&bytes, self.next).map_err(|why| LedgerError::damaged(path, why))?;
+            self.next += 1;
+            return Ok(Some(Record { entry, bytes }));
         }
     }
+
+    /// Opens what has the next entry. False: there is none.
+    fn find(&mut self) -> Result<bool, LedgerError> {
+        if self.next < self.size
+            && let Some(bundle) = self.bundle()?
+        {
+            self.source = bundle;
+            return Ok(true);
+        }
+        if self.not_in_log != Some(self.next) {
+            self.not_in_log = Some(self.next);
+            let segment = wal::segments(&self.ledger)?.into_iter().rfind(|(first, _)| *first <= self.next);
+            if let Some((first, path)) = segment
+                && let Some(frames) = Frames::open(&path, first)?
+            {
+                self.source = Source::Log(frames);
+                return Ok(true);
+            }
+        }
+        // Meanwhile the log may have been made into bundles.
+        let size = self.size;
+        self.look_at_checkpoint()?;
+        if self.size > size.max(self.next) {
+            return Ok(true);
+        }
+        self.whole().map(|()| false)
+    }
+
+    /// The end: no entry that a checkpoint or the log has may be missing.
+    fn whole(&self) -> Result<(), LedgerError> {
+        let later = wal::segments(&self.ledger)?.into_iter().find(|(first, _)| *first > self.next);
+        let why = match later {
+            _ if self.next < self.size => format!("the checkpoint signs {} entries", self.size),
+            Some((first, _)) => format!("the log goes on with entry {first}"),
+            None => return Ok(()),
+        };
+        Err(LedgerError::damaged(&self.ledger, format!("entry {} is missing: {why}", self.next)))
+    }
+
+    fn bundle(&self) -> Result<Option<Source>, LedgerError> {
+        let (index, offset) = (self.next / WIDTH, self.next % WIDTH);
+        let Some((path, bytes)) = tile::read_bundle(&self.ledger, index, offset + 1)? else {
+            return Ok(None);
+        };
+        let count = (self.size - index * WIDTH).min(WIDTH) - offset;
+        let leaves = Files(&self.ledger).tile(0, index, offset + count)?;
+        let mut entries = Vec::new();
+        let all = tile::entries(&bytes).unwrap_or_default();
+        for ((entry, leaf), at) in all.into_iter().zip(leaves).zip(index * WIDTH..).skip(offset as usize) {
+            if tree::leaf(entry) != leaf {
+                return Err(LedgerError::damaged(
+                    &path,
+                    format!("entry {at} is not the one that was hashed"),
+                ));
+            }
+            entries.push(entry.to_vec());
+        }
+        Ok(Some(Source::Bundle(entries.into_iter(), path)))
+    }
+
+    /// Goes on after the log's last whole frame. False: nothing follows.
+    fn after_log(&mut self, end: Frame) -> Result<bool, LedgerError> {
+        let Source::Log(frames) = &self.source else { return Ok(true) };
+        if let Some(next) = Frames::open(&wal::segment(&self.ledger, self.next), self.next)?
+            && frames.first() != self.next
+        {
+            self.source = Source::Log(next);
+            return Ok(true);
+        }
+        if end == Frame::Broken {
+            let (path, offset) = (frames.path().display(), frames.offset());
+            self.notice = Some(format!("{path}: what follows byte {offset} is not whole; left out"));
+        }
+        self.source = Source::None;
+        self.look_at_checkpoint()?;
+        if self.next < self.size { Ok(true) } else { self.whole().map(|()| false) }
+    }
+}
+
+/// The entry of a line that has to have that number.
+pub(super) fn parse(bytes: &[u8], seq: u64) -> Result<Entry, String> {
+    match serde_json::from_slice::<Entry>(bytes) {
+        Ok(entry) if entry.seq == seq => Ok(entry),
+        Ok(entry) => Err(format!("entry {} stands where {seq} belongs", entry.seq)),
+        Err(error) => Err(format!("entry {seq} is not one: {error}")),
+    }
+}
+
+/// The bytes of an input beside a ledger, which must be those that were hashed.
+pub(super) fn payload(ledger: &Path, hash: &Hex<32>) -> Result<Vec<u8>, LedgerError> {
+    let path = ledger.join(files::PAYLOADS).join(hash.to_string());
+    let bytes = std::fs::read(&path).map_err(LedgerError::io("read", &path))?;
+    if Hex::<32>(Sha256::digest(&bytes).into()) != *hash {
+        return Err(LedgerError::damaged(&path, "it does not have the hash it is named by"));
+    }
+    Ok(bytes)
+}
+
+/// What a ledger's checkpoint says, not verified, and its note.
+pub(super) fn checkpoint(ledger: &Path) -> Result<Option<(Checkpoint, String)>, LedgerError> {
+    let path = ledger.join(tile::CHECKPOINT);
+    let Some(note) = files::read_text(&path)? else { return Ok(None) };
+    let checkpoint = Checkpoint::unverified(&note);
+    let checkpoint = checkpoint.map_err(|error| LedgerError::damaged(&path, error.to_string()))?;
+    Ok(Some((checkpoint, note)))
+}
+
+/// The first entry that was not pruned.
+pub(super) fn pruned(ledger: &Path) -> Result<u64, LedgerError> {
+    let path = ledger.join("pruned");
+    let Some(text) = files::read_text(&path)? else { return Ok(0) };
+    let number = text.trim_end().parse::<u64>().ok().filter(|number| number.is_multiple_of(WIDTH));
+    number.ok_or_else(|| LedgerError::damaged(&path, "holds no number of entries"))
 }
 
 impl Iterator for Reader {
@@ -92,86 +244,5 @@ impl Iterator for Reader {
         let item = self.step().transpose();
         self.over = !matches!(item, Some(Ok(_)));
         item
-    }
-}
-
-pub(super) enum Line {
-    Whole(Box<Entry>),
-    /// The last line of the file, and not whole.
-    Torn {
-        offset: u64,
-    },
-    End,
-}
-
-/// The lines of one file.
-#[derive(Debug)]
-pub(super) struct Lines<R> {
-    input: R,
-    path: PathBuf,
-    buffer: Vec<u8>,
-    offset: u64,
-    number: u64,
-    next_seq: Option<u64>,
-}
-
-impl<R: BufRead> Lines<R> {
-    /// `next_seq`: what the first line has to have; any, if none.
-    pub(super) fn new(input: R, path: &Path, next_seq: Option<u64>) -> Self {
-        Self { input, path: path.to_owned(), buffer: Vec::new(), offset: 0, number: 0, next_seq }
-    }
-
-    /// The last line read, without its newline.
-    pub(super) fn bytes(&self) -> &[u8] {
-        self.buffer.strip_suffix(b"\n").unwrap_or(&self.buffer)
-    }
-
-    pub(super) fn damaged(&self, why: impl Into<String>) -> LedgerError {
-        LedgerError::Damaged { path: self.path.clone(), line: self.number, why: why.into() }
-    }
-
-    pub(super) fn next_line(&mut self) -> Result<Line, LedgerError> {
-        self.offset += self.buffer.len() as u64;
-        self.buffer.clear();
-        let mut limited = (&mut self.input).take(MAX_LINE as u64 + 1);
-        limited.read_until(b'\n', &mut self.buffer).map_err(LedgerError::io("read", &self.path))?;
-        if self.buffer.is_empty() {
-            return Ok(Line::End);
-        }
-        self.number += 1;
-        if self.buffer.last() != Some(&b'\n') {
-            // Whole lines are never this long, but a hole that a crash left may be.
-            return if self.last()? {
-                Ok(Line::Torn { offset: self.offset })
-            } else {
-                Err(self.damaged("line is too long"))
-            };
-        }
-        let entry = match serde_json::from_slice::<Entry>(self.bytes()) {
-            Ok(entry) => Box::new(entry),
-            Err(_) if self.last()? => return Ok(Line::Torn { offset: self.offset }),
-            Err(error) => return Err(self.damaged(format!("not an entry: {error}"))),
-        };
-        if self.next_seq.is_some_and(|expected| expected != entry.seq) {
-            let expected = self.next_seq.unwrap_or_default();
-            return Err(self.damaged(format!("entry {} stands where {expected} belongs", entry.seq)));
-        }
-        self.next_seq = Some(entry.seq + 1);
-        Ok(Line::Whole(entry))
-    }
-
-    /// Whether no newline and no other line follows.
-    fn last(&mut self) -> Result<bool, LedgerError> {
-        loop {
-            let rest = self.input.fill_buf().map_err(LedgerError::io("read", &self.path))?;
-            if rest.is_empty() {
-                return Ok(true);
-            }
-            if rest.contains(&b'\n') {
-                return Ok(false);
-            }
-            let length = rest.len();
-            self.input.consume(length);
-        }
     }
 }

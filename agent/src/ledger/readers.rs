@@ -4,44 +4,63 @@ use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
+use uuid::Uuid;
 
 use super::entry::Hex;
-use super::files::LedgerError;
+use super::files::{self, LedgerError};
 use super::reader::{Reader, Record};
+use super::sessions;
 
 /// Iterates over the entries of every `<state>/<instance>/ledger`, the oldest instance first: their
 /// names are UUIDv7, whose order is that of time.
 #[derive(Debug)]
 pub struct Readers {
     left: VecDeque<PathBuf>,
-    current: Option<Reader>,
+    current: Option<(PathBuf, Reader)>,
     notice: Option<String>,
+}
+
+/// The folders below a state folder that have a ledger, the oldest first; or the folder itself, if it has one, such
+/// as a copy of one.
+pub fn instances(state: &Path) -> Result<Vec<PathBuf>, LedgerError> {
+    let folder = std::fs::read_dir(state).map_err(LedgerError::io("read", state))?;
+    let mut found: Vec<_> = folder
+        .filter_map(|entry| Some(entry.ok()?.path()))
+        .filter(|path| files::folder(path).is_dir())
+        .collect();
+    found.sort();
+    if files::is_instance(state) {
+        found.push(state.to_path_buf());
+    }
+    Ok(found)
 }
 
 impl Readers {
     /// Opens a state folder.
     pub fn open(state: &Path) -> Result<Self, LedgerError> {
-        let folder = std::fs::read_dir(state).map_err(LedgerError::io("read", state))?;
-        let mut left: Vec<_> = folder
-            .filter_map(|entry| Some(entry.ok()?.path()))
-            .filter(|path| path.join("ledger").is_dir())
-            .collect();
-        left.sort();
-        // A state folder of one ledger, such as a copy, serves as well.
-        if state.join("ledger").is_dir() {
-            left.push(state.to_path_buf());
-        }
-        Ok(Self { left: left.into(), current: None, notice: None })
+        Ok(Self { left: instances(state)?.into(), current: None, notice: None })
+    }
+
+    /// Opens only the ledgers of a state folder that can have entries of a session.
+    pub fn of_session(state: &Path, session: Uuid) -> Result<Self, LedgerError> {
+        let mut readers = Self::open(state)?;
+        readers.left.retain(|instance| sessions::may_hold(&files::ledger_of(instance), session));
+        Ok(readers)
     }
 
     /// The input of the last entry read, if that was too long for its line.
     pub fn payload(&self, hash: &Hex<32>) -> Result<Value, LedgerError> {
-        self.current.as_ref().map_or(Err(LedgerError::Closed), |reader| reader.payload(hash))
+        self.current.as_ref().map_or(Err(LedgerError::Closed), |(_, reader)| reader.payload(hash))
     }
 
     /// What was met that is no error but should be told.
     pub fn notice(&self) -> Option<&str> {
         self.notice.as_deref()
+    }
+
+    /// The folder of the instance that the last entry is from.
+    pub fn instance(&self) -> Option<&Path> {
+        self.current.as_ref().map(|(instance, _)| instance.as_path())
     }
 }
 
@@ -50,7 +69,7 @@ impl Iterator for Readers {
 
     fn next(&mut self) -> Option<Self::Item> {
         loop {
-            if let Some(reader) = &mut self.current {
+            if let Some((_, reader)) = &mut self.current {
                 if let Some(item) = reader.next() {
                     return Some(item);
                 }
@@ -58,8 +77,9 @@ impl Iterator for Readers {
                     self.notice = Some(notice.to_owned());
                 }
             }
-            match Reader::open(&self.left.pop_front()?) {
-                Ok(reader) => self.current = Some(reader),
+            let instance = self.left.pop_front()?;
+            match Reader::open(&instance) {
+                Ok(reader) => self.current = Some((instance, reader)),
                 Err(error) => return Some(Err(error)),
             }
         }

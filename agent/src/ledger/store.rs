@@ -6,6 +6,8 @@
 //!
 //! The first error is final: a ledger with a hole in it must not look whole. Every later call gets the
 //! error, so that enforcement can deny; it is logged once.
+//!
+//! Behind the writer, the sealer makes what is durable into tiles and signs checkpoints.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -17,13 +19,19 @@ use sha2::{Digest, Sha256};
 
 use super::entry::{Entry, Hex, Kind};
 use super::files::{self, LedgerError, MAX_LINE};
-use super::{recover, redact, writer};
+use super::note::Signer;
+use super::recover::{self, Recovered};
+use super::{key, redact, seal, sessions, wal, writer};
 
 /// How a ledger is written.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// A file that has reached this many bytes is followed by a new one.
+    /// A file of the log that has reached this many bytes is followed by a new one.
     pub rotate_at: u64,
+    /// How long an entry may stay unsigned.
+    pub checkpoint: Duration,
+    /// The folder of the key that signs; none: that of the state.
+    pub keys: Option<PathBuf>,
     /// How long an entry that nobody waits for may stay in memory.
     pub linger: Duration,
     /// How many bytes may be queued before [`Store::append`] waits for the disk.
@@ -32,7 +40,13 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self { rotate_at: 64 << 20, linger: Duration::from_millis(50), queue: 16 << 20 }
+        Self {
+            rotate_at: 64 << 20,
+            checkpoint: Duration::from_secs(1),
+            keys: None,
+            linger: Duration::from_millis(50),
+            queue: 16 << 20,
+        }
     }
 }
 
@@ -44,6 +58,7 @@ pub(super) type Callback = Box<dyn FnOnce(Result<(), LedgerError>) + Send>;
 
 /// What callers and the writer share.
 pub(super) struct Queue {
+    /// Frames for the log.
     pub(super) bytes: Vec<u8>,
     pub(super) next_seq: u64,
     /// Entries below this number are durable.
@@ -53,6 +68,10 @@ pub(super) struct Queue {
     pub(super) callbacks: Vec<(u64, Callback)>,
     pub(super) failed: Option<LedgerError>,
     pub(super) closing: bool,
+    /// Bytes that became durable since the sealer's last turn.
+    pub(super) unsealed: u64,
+    /// The writer has ended.
+    pub(super) over: bool,
 }
 
 pub(super) struct Shared {
@@ -61,6 +80,8 @@ pub(super) struct Shared {
     pub(super) work: Condvar,
     /// Something became durable, or failed.
     pub(super) done: Condvar,
+    /// Something for the sealer.
+    pub(super) seal: Condvar,
 }
 
 impl Shared {
@@ -69,12 +90,14 @@ impl Shared {
     }
 }
 
-/// A ledger open for writing. Dropping it writes what is queued.
+/// A ledger open for writing. Dropping it writes what is queued and signs a last checkpoint.
 pub struct Store {
     shared: Arc<Shared>,
     options: Options,
     payloads: PathBuf,
-    writer: Option<JoinHandle<()>>,
+    sessions: sessions::Index,
+    /// The writer, then the sealer.
+    threads: Vec<JoinHandle<()>>,
     _lock: Flock<std::fs::File>,
 }
 
@@ -86,7 +109,12 @@ impl Store {
         let lock = std::fs::File::open(&folder).map_err(LedgerError::io("open folder", &folder))?;
         let lock = Flock::lock(lock, FlockArg::LockExclusiveNonblock)
             .map_err(|_| LedgerError::Locked(folder.clone()))?;
-        let tail = recover::open(&folder)?;
+        files::make_private(&wal::folder(&folder))?;
+        let signer = key::load_or_make(options.keys.as_deref().unwrap_or(state))?;
+        let origin = origin(&signer, state);
+        let Recovered { edge, bundle, tail, torn } = recover::open(&folder, &signer, &origin)?;
+        key::publish(&signer, &folder)?;
+        let sessions = sessions::Index::open(&folder, tail.next_seq == 0)?;
         let queue = Queue {
             bytes: Vec::new(),
             next_seq: tail.next_seq,
@@ -95,18 +123,31 @@ impl Store {
             callbacks: Vec::new(),
             failed: None,
             closing: false,
+            unsealed: 0,
+            over: false,
         };
-        let shared =
-            Arc::new(Shared { queue: Mutex::new(queue), work: Condvar::new(), done: Condvar::new() });
-        let torn = tail.torn.clone();
-        let thread = std::thread::Builder::new().name("authz-ledger".into()).spawn({
-            let writer = writer::Writer::new(shared.clone(), options.clone(), tail);
-            move || writer.run()
+        let shared = Arc::new(Shared {
+            queue: Mutex::new(queue),
+            work: Condvar::new(),
+            done: Condvar::new(),
+            seal: Condvar::new(),
         });
-        let writer = Some(thread.map_err(LedgerError::io("start the writer for", &folder))?);
-        let store = Self { shared, options, payloads: folder.join(files::PAYLOADS), writer, _lock: lock };
+        let payloads = folder.join(files::PAYLOADS);
+        let mut store =
+            Self { shared: shared.clone(), options, payloads, sessions, threads: Vec::new(), _lock: lock };
+        let writer = writer::Writer::new(shared.clone(), store.options.clone(), tail);
+        store.spawn("authz-ledger", || writer.run())?;
+        let start = seal::Start { folder, signer, origin, edge, bundle };
+        let sealer = seal::Sealer::new(shared, store.options.clone(), start);
+        store.spawn("authz-sealer", || sealer.run())?;
         torn.iter().try_for_each(|path| store.record_gap(path))?;
         Ok(store)
+    }
+
+    fn spawn(&mut self, name: &str, run: impl FnOnce() + Send + 'static) -> Result<(), LedgerError> {
+        let thread = std::thread::Builder::new().name(name.into()).spawn(run);
+        self.threads.push(thread.map_err(LedgerError::io("start a thread for", &self.payloads))?);
+        Ok(())
     }
 
     fn record_gap(&self, torn: &Path) -> Result<(), LedgerError> {
@@ -136,6 +177,9 @@ impl Store {
         if line.len() > MAX_LINE - SEQ_DIGITS {
             return Err(LedgerError::TooLong(line.len()));
         }
+        if let Some(session) = entry.session {
+            self.sessions.add(session)?;
+        }
         let mut queue = self.shared.lock();
         loop {
             if let Some(error) = &queue.failed {
@@ -152,10 +196,11 @@ impl Store {
         let was_empty = queue.bytes.is_empty();
         queue.next_seq += 1;
         // The number is known only here; the line was made outside the lock with 0 in its place.
-        queue.bytes.extend_from_slice(SEQ);
-        queue.bytes.extend_from_slice(seq.to_string().as_bytes());
-        queue.bytes.extend_from_slice(&line[SEQ.len() + 1..]);
-        queue.bytes.push(b'\n');
+        let number = seq.to_string();
+        wal::begin(&mut queue.bytes, line.len() - 1 + number.len());
+        queue.bytes.extend_from_slice(wal::SEQ);
+        queue.bytes.extend_from_slice(number.as_bytes());
+        queue.bytes.extend_from_slice(&line[wal::SEQ.len() + 1..]);
         let wake = was_empty || queue.bytes.len() >= self.options.queue;
         drop(queue);
         if wake {
@@ -226,8 +271,14 @@ impl Store {
     }
 }
 
-/// How a line begins, and how many digits more than one its number may have.
-const SEQ: &[u8] = b"{\"seq\":";
+/// Whose ledger it is, as its checkpoints say: the key's name and the instance's.
+fn origin(signer: &Signer, state: &Path) -> String {
+    let name = state.file_name().unwrap_or_default().to_string_lossy();
+    let plain = |c: char| if c.is_whitespace() || c.is_control() || c == '+' { '-' } else { c };
+    format!("{}/{}", signer.verifier().name(), name.chars().map(plain).collect::<String>())
+}
+
+/// How many digits more than one a number may have.
 const SEQ_DIGITS: usize = 19;
 
 fn to_line(entry: &Entry) -> Result<Vec<u8>, LedgerError> {
@@ -238,8 +289,8 @@ impl Drop for Store {
     fn drop(&mut self) {
         self.shared.lock().closing = true;
         self.shared.work.notify_one();
-        if let Some(writer) = self.writer.take() {
-            writer.join().ok();
+        for thread in self.threads.drain(..) {
+            thread.join().ok();
         }
     }
 }

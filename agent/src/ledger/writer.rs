@@ -1,4 +1,4 @@
-//! The writer's thread.
+//! The writer's thread: makes entries durable.
 
 use std::io::{self, Write};
 use std::sync::{Arc, PoisonError};
@@ -7,6 +7,7 @@ use std::time::Instant;
 use super::files::{self, LedgerError};
 use super::recover::Tail;
 use super::store::{Callback, Options, Queue, Shared};
+use super::wal;
 
 pub(super) struct Writer {
     shared: Arc<Shared>,
@@ -22,11 +23,15 @@ impl Writer {
     pub(super) fn run(mut self) {
         let mut batch = Vec::new();
         while let Some(end) = self.next_batch(&mut batch) {
-            let result = self.write(&batch);
+            let result = self.write(&mut batch, end);
+            let written = batch.len() as u64;
             batch.clear();
             let mut queue = self.shared.lock();
             match &result {
-                Ok(()) => queue.durable = end,
+                Ok(()) => {
+                    queue.durable = end;
+                    queue.unsealed += written;
+                }
                 Err(error) => {
                     tracing::error!(%error, "the ledger stops; nothing is recorded from here on");
                     queue.failed = Some(LedgerError::Failed(error.to_string()));
@@ -36,6 +41,7 @@ impl Writer {
             let due = take_due(&mut queue, end);
             drop(queue);
             self.shared.done.notify_all();
+            self.shared.seal.notify_one();
             for (_, callback) in due {
                 callback(failed.clone().map_or(Ok(()), Err));
             }
@@ -45,7 +51,8 @@ impl Writer {
         }
     }
 
-    /// Waits for work; fills `batch` and returns the number after its last entry. None: closed and empty.
+    /// Waits for work; fills `batch` and returns the number after its last entry. None: closed and empty, or the
+    /// ledger has failed elsewhere.
     fn next_batch(&self, batch: &mut Vec<u8>) -> Option<u64> {
         let mut queue = self.shared.lock();
         let mut deadline = None;
@@ -53,6 +60,9 @@ impl Writer {
             let now = Instant::now();
             let urgent =
                 queue.wanted > queue.durable || queue.closing || queue.bytes.len() >= self.options.queue;
+            if queue.failed.is_some() {
+                return None;
+            }
             if !queue.bytes.is_empty() {
                 if urgent || now >= *deadline.get_or_insert(now + self.options.linger) {
                     std::mem::swap(&mut queue.bytes, batch);
@@ -71,24 +81,27 @@ impl Writer {
         }
     }
 
-    fn write(&mut self, batch: &[u8]) -> Result<(), LedgerError> {
+    fn write(&mut self, batch: &mut [u8], end: u64) -> Result<(), LedgerError> {
         let tail = &mut self.tail;
         if tail.length >= self.options.rotate_at {
-            let path = tail.path.with_file_name(files::file_name(tail.number + 1));
+            let path = tail.path.with_file_name(wal::segment_name(tail.next_seq));
             tail.file = files::create(&path)?;
-            (tail.number, tail.path, tail.length) = (tail.number + 1, path, 0);
+            (tail.path, tail.length) = (path, 0);
         }
+        // Whatever comes before this batch is on the disk.
+        wal::finish(batch, tail.next_seq);
         let written = tail.file.write_all(batch).and_then(|()| tail.file.sync_data());
         written.map_err(|error| self.undo(error))?;
         self.tail.length += batch.len() as u64;
+        self.tail.next_seq = end;
         Ok(())
     }
 
-    /// Leaves no half line behind, if the disk still lets us; else the next start cuts it off.
+    /// Leaves no half frame behind, if the disk still lets us; else the next start cuts it off.
     fn undo(&self, error: io::Error) -> LedgerError {
         let undone = self.tail.file.set_len(self.tail.length).and_then(|()| self.tail.file.sync_all());
         if let Err(error) = undone {
-            tracing::warn!(%error, "the ledger's last line may be torn");
+            tracing::warn!(%error, "the ledger's last entry may be torn");
         }
         LedgerError::io("write", &self.tail.path)(error)
     }
@@ -107,6 +120,15 @@ impl Drop for Writer {
     fn drop(&mut self) {
         let mut queue = self.shared.lock();
         queue.failed.get_or_insert(LedgerError::Closed);
+        queue.over = true;
+        let end = queue.durable;
+        let failed = queue.failed.clone();
+        let due = take_due(&mut queue, end);
+        drop(queue);
         self.shared.done.notify_all();
+        self.shared.seal.notify_all();
+        for (_, callback) in due {
+            callback(failed.clone().map_or(Ok(()), Err));
+        }
     }
 }

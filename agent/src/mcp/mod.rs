@@ -36,6 +36,7 @@
 //! | [`gate`] | the state machine |
 //! | [`daemon`] | the judge: a connection to the daemon |
 //! | [`stdio`] | the transport for a server that speaks on its standard input and output |
+//! | [`http`] | the transport for a server behind Streamable HTTP |
 
 pub mod daemon;
 pub mod gate;

@@ -98,7 +98,7 @@ mod tests {
 
     #[test]
     fn the_tests_of_the_presets_pass() {
-        for (preset, count) in [("coding-agent", 7), ("prod-readonly", 5), ("observe-all", 2)] {
+        for (preset, count) in [("coding-agent", 7), ("prod-readonly", 5), ("observe-all", 4)] {
             let bundle = Bundle::load(&[PolicySource::Preset(preset.into())], &Generated::default()).unwrap();
             let results = run(&bundle).unwrap();
             assert_eq!(results.len(), count, "{preset}");

@@ -15,3 +15,20 @@ test_authz_itself_is_protected if {
 	decision.effect == "deny"
 	decision.rules[0].id == "authz-protected"
 }
+
+test_the_signing_key_is_not_read if {
+	some path in ["/var/lib/authz/key", "foreign:/var/lib/authz/key"]
+	decision := data.authz.decision with input as {"action": {"name": "file.read"}, "resource": {"id": path}}
+		with data.authz.protected as ["/run/authz", "/var/lib/authz"]
+	decision.effect == "deny"
+	decision.rules[0].id == "authz-protected"
+}
+
+test_the_public_key_is_read if {
+	decision := data.authz.decision with input as {
+		"action": {"name": "file.read"},
+		"resource": {"id": "/var/lib/authz/key.pub"},
+	}
+		with data.authz.protected as ["/var/lib/authz"]
+	decision.effect == "allow"
+}

@@ -207,6 +207,10 @@ impl Exchange {
             };
         }
         self.conversation.forget(&self.id);
+        // If it is over with this request, its end asks the daemon.
+        let conversation = self.conversation.clone();
+        drop(self);
+        tokio::task::spawn_blocking(move || drop(conversation));
     }
 
     /// The client is gone: as if it had taken the request back.

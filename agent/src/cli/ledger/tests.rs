@@ -32,6 +32,7 @@ fn print(dir: &tempfile::TempDir, command: LedgerCommand) -> anyhow::Result<Stri
     match command {
         LedgerCommand::List(args) => out.list(reader, &args)?,
         LedgerCommand::Show(args) => out.show(reader, &args)?,
+        _ => unreachable!(),
     };
     Ok(String::from_utf8(out.to)?)
 }

@@ -1,8 +1,12 @@
-//! `authz ledger`: what was decided.
+//! `authz ledger`: what was decided, and whether the record of it is whole.
+
+mod export;
+mod prune;
+mod verify;
 
 use std::collections::VecDeque;
 use std::io::{self, BufWriter, IsTerminal, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -21,6 +25,14 @@ pub enum LedgerCommand {
     List(ListArgs),
     /// Print everything recorded under a decision id
     Show(ShowArgs),
+    /// Check entries, tiles, signatures: nothing changed, removed, put in or put elsewhere
+    Verify(verify::VerifyArgs),
+    /// Print one entry with all that proves it, for somebody who has the public key only
+    Prove(verify::ProveArgs),
+    /// Print entries as decision log events of OPA, or the signed checkpoints
+    Export(export::ExportArgs),
+    /// Take away old entries; what was signed stays verifiable
+    Prune(prune::PruneArgs),
 }
 
 /// Which entries to print.
@@ -93,17 +105,37 @@ pub(super) fn since(text: &str) -> Result<Time, String> {
 
 /// Runs `authz ledger` on the state folder.
 pub fn run(command: &LedgerCommand, state: &Path) -> anyhow::Result<ExitCode> {
-    let reader = Readers::open(state)
-        .with_context(|| format!("no ledger in {}; name the folder with --state", state.display()))?;
     let mut out = Output {
         to: BufWriter::new(io::stdout().lock()),
         painter: Painter::stdout(),
         terminal: io::stdout().is_terminal(),
     };
     match command {
-        LedgerCommand::List(args) => out.list(reader, args),
-        LedgerCommand::Show(args) => out.show(reader, args),
+        LedgerCommand::List(args) => out.list(open(state, args.session)?, args),
+        LedgerCommand::Show(args) => out.show(open(state, None)?, args),
+        LedgerCommand::Verify(args) => verify::verify(args, state, &mut out),
+        LedgerCommand::Prove(args) => verify::prove(args, state, &mut out),
+        LedgerCommand::Export(args) => export::export(args, state, &mut out),
+        LedgerCommand::Prune(args) => prune::prune(args, state, &mut out),
     }
+}
+
+/// The entries of a state folder, at least those of the session.
+fn open(state: &Path, session: Option<Uuid>) -> anyhow::Result<Readers> {
+    let readers = match session {
+        Some(session) => Readers::of_session(state, session),
+        None => Readers::open(state),
+    };
+    readers.with_context(|| no_ledger(state))
+}
+
+/// The folders of a state folder that have a ledger.
+fn instances(state: &Path) -> anyhow::Result<Vec<PathBuf>> {
+    crate::ledger::instances(state).with_context(|| no_ledger(state))
+}
+
+fn no_ledger(state: &Path) -> String {
+    format!("no ledger in {}; name the folder with --state", state.display())
 }
 
 struct Output<W: Write> {
@@ -269,11 +301,10 @@ fn subject_of(entry: &Entry) -> String {
     text
 }
 
-#[cfg(test)]
-#[path = "ledger_tests.rs"]
-mod tests;
-
 /// By its beginning, or by the last eight digits that `authz pending` shows.
 fn matches(id: &str, wanted: &str) -> bool {
     id.starts_with(wanted) || (wanted.len() >= 8 && id.replace('-', "").ends_with(wanted))
 }
+
+#[cfg(test)]
+mod tests;
