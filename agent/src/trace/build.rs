@@ -153,8 +153,6 @@ impl Builder {
                 None => self.operation(&entry),
             },
             Kind::Remembered => self.operation(&entry),
-            // What a client said for a human decides nothing.
-            Kind::Elicited => {}
         }
     }
 
