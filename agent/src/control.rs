@@ -133,6 +133,18 @@ pub enum Request {
         /// How it ended.
         outcome: Outcome,
     },
+    /// The caller names an open call so from now on.
+    NameCall {
+        /// Which.
+        call: Uuid,
+        /// How.
+        name: String,
+    },
+    /// An agent's turn is over: what is still open of it is lost.
+    EndTurn {
+        /// What its calls claimed: the agent and its session.
+        claimed: serde_json::Map<String, serde_json::Value>,
+    },
     /// What was denied lately.
     Denials {
         /// In which session; none: in all that are yours.

@@ -51,9 +51,11 @@
 //! | [`pipeline`] | the loop from event to verdict; it names no back end |
 //! | [`enforce`] | what makes verdicts bind: the probe of the kernel, LSM programs, tasks parked while they wait |
 //! | [`replay`] | what was decided, decided again by the same policy or another |
+//! | [`trace`] | a session as a tree of tool calls and what was seen under them |
 //! | [`control`] | the protocol between the daemon and those who ask it |
 //! | [`web`] | what the listeners on loopback have in common |
 //! | [`authzen`] | the decision API: questions of other gates |
+//! | [`adapters`] | agents' own hooks: their events as tool calls, decisions as their answers |
 //! | [`daemon`] | the process that owns all of it |
 //! | [`mcp`] | the gate between an agent and an MCP server |
 //! | [`cli`] | the command line |
@@ -72,9 +74,11 @@ pub mod session;
 pub mod pipeline;
 pub mod enforce;
 pub mod replay;
+pub mod trace;
 pub mod control;
 pub mod web;
 pub mod authzen;
+pub mod adapters;
 pub mod daemon;
 pub mod mcp;
 pub mod cli;

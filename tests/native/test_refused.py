@@ -7,7 +7,7 @@ from native import BARE, HERE, PYTHON, Place, identities
 from trial import REST, Trial, failures
 
 SCRIPT = r"""
-import ctypes, errno, os, resource, signal, struct, sys
+import ctypes, errno, fcntl, os, resource, signal, struct, sys
 sys.dont_write_bytecode = True
 sys.path[:0] = [sys.argv[1] + "/../vm", sys.argv[1]]
 import probe_file, probe_process
@@ -17,6 +17,10 @@ victim, file, address = int(sys.argv[2]), sys.argv[3], int(sys.argv[4])
 
 def limits(pid):
     resource.prlimit(pid, resource.RLIMIT_CORE, resource.prlimit(pid, resource.RLIMIT_CORE))
+
+def verity(name):
+    with open(name, "rb") as one:
+        fcntl.ioctl(one, 0x40806685, struct.pack("IIIIQIIQ", 1, 1, 4096, 0, 0, 0, 0, 0) + bytes(88))
 
 def peek(pid):
     here = ctypes.create_string_buffer(8)
@@ -33,12 +37,13 @@ table = {
     "request_key": lambda: syscall(249, b"user", b"none", 0, 0), "userfaultfd": lambda: syscall(323, 1),
     "fanotify": lambda: syscall(300, 0x200, 0), "open_by_handle_at": lambda: probe_file.handle(file),
     "int80": lambda: probe_file.raw_open(file), "x32": lambda: probe_file.raw_open(file, "x32"),
-    "prlimit, another's": lambda: limits(victim), "owner of signals, another": lambda: owner(victim),
+    "fs-verity": lambda: verity(file), "prlimit, another's": lambda: limits(victim), "owner of signals, another": lambda: owner(victim),
     "F_SETOWN_EX": lambda: owner(victim, "F_SETOWN_EX"), "FIOSETOWN": lambda: owner(victim, "FIOSETOWN"), "SIOCSPGRP": lambda: owner(victim, "SIOCSPGRP"),
     "memory of another": lambda: peek(victim), "/proc/PID/mem of another": lambda: opened(f"/proc/{victim}/mem", os.O_RDWR),
     "prlimit, own": lambda: limits(0), "owner of signals, own": lambda: owner(os.getpid()),
     "memory, own": lambda: opened("/proc/self/mem", os.O_RDWR),
     "supervisor: prlimit": lambda: limits(alone), "supervisor: owner of signals": lambda: owner(alone),
+    "supervisor: owner of signals, its group": lambda: owner(-os.getpgid(alone)),
     "supervisor: memory": lambda: peek(alone), "supervisor: trace": lambda: probe_process.ptrace(alone),
     "supervisor: signal": lambda: os.kill(alone, signal.SIGCONT),
     "supervisor: a descriptor": lambda: probe_process.pidfd_getfd(alone),
@@ -65,7 +70,7 @@ os.unlink(f"{file}-link")
 # What it is under authz, whatever the policy says; each works bare, or is skipped.
 ALWAYS = {"TIOCSTI": "EPERM", "keyctl": "EPERM", "add_key": "EPERM", "request_key": "EPERM", "userfaultfd": "EPERM", "fanotify": "EPERM",
           "open_by_handle_at": "EPERM", "int80": "ENOSYS", "x32": "ENOSYS", "F_SETOWN_EX": "EINVAL", "FIOSETOWN": "EPERM",
-          "SIOCSPGRP": "EPERM"}
+          "SIOCSPGRP": "EPERM", "fs-verity": "EPERM"}
 # What a rule for process.* decides.
 RULES = {"prlimit, another's": "process.ptrace", "owner of signals, another": "process.signal",
          "memory of another": "process.ptrace", "/proc/PID/mem of another": "process.ptrace"}
@@ -100,7 +105,7 @@ def refusals(trial):
         victim.wait()
     free, bound = outcomes(allowed), outcomes(denied)
     for name, wanted in ALWAYS.items():
-        if bare.get(name) != "ok" and bare.get(name) not in ("ENOKEY", "ENOTTY"):
+        if bare.get(name) != "ok" and bare.get(name) not in ("ENOKEY", "ENOTTY", "EOPNOTSUPP"):
             trial.skip(name, f"bare already {bare.get(name)}; under authz {free.get(name)}")
         else:
             trial.check(f"{name} is refused, whatever the policy says", free.get(name) == wanted, (free.get(name), allowed.stderr[-500:]))

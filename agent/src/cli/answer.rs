@@ -90,7 +90,7 @@ pub struct ModeCommand {
 }
 
 /// Asks every live daemon; a socket nobody listens on is one of a dead daemon.
-fn ask_all(request: &Request) -> Vec<Response> {
+pub(super) fn ask_all(request: &Request) -> Vec<Response> {
     let ask = |socket: &std::path::PathBuf| Client::within(socket, PATIENCE).ok()?.ask(request).ok();
     control::sockets().iter().filter_map(ask).collect()
 }

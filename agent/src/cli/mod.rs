@@ -2,14 +2,18 @@
 
 mod answer;
 mod daemon;
+mod denials;
 mod doctor;
 mod exec;
+mod hook;
+mod install;
 mod ledger;
 mod listen;
 mod mcp;
 mod policy;
 mod replay;
 mod show;
+mod trace;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -100,8 +104,14 @@ enum Command {
         command: ledger::LedgerCommand,
     },
     Replay(replay::Replay),
+    Trace(trace::TraceCommand),
+    Denials(denials::Denials),
     /// Decide for other gates, by a policy alone
     Daemon(daemon::DaemonCommand),
+    /// Decide about a tool call that an agent announces: the command of its own hooks
+    Hook(hook::Hook),
+    /// Put `authz hook` into an agent's settings, or take it out
+    Install(install::Install),
     /// Print completions for a shell
     Completions {
         /// Which
@@ -132,6 +142,10 @@ pub fn run() -> ExitCode {
             state_or_default(state).and_then(|state| ledger::run(&command, &state))
         }
         Command::Replay(replay) => replay.run(),
+        Command::Hook(hook) => Ok(hook.run()),
+        Command::Install(install) => install.run(),
+        Command::Trace(trace) => trace.run(),
+        Command::Denials(denials) => denials.run(),
         Command::Daemon(command) => command.run(),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "authz", &mut std::io::stdout());

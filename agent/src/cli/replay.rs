@@ -188,7 +188,7 @@ fn numbers(count: &Count) -> String {
 
 fn named(entry: &Named) -> String {
     let time: String = entry.time.to_string().chars().take(23).collect();
-    format!("{time}Z {} {} {}", entry.decision_id, entry.action, escape(&entry.resource))
+    format!("{time}Z {} {} {}", entry.decision_id, escape(&entry.action), escape(&entry.resource))
 }
 
 fn ruling(ruling: &Ruling) -> String {

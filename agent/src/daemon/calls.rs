@@ -49,6 +49,8 @@ impl Daemon {
             Request::WithdrawCall { call } => self.withdraw_call(index, call),
             Request::ElicitedCall { call, action } => self.elicited(index, call, &action),
             Request::CloseCall { call, outcome } => self.close_call(index, &call, outcome),
+            Request::NameCall { call, name } => self.name_call(&[index], Source::Session, call, &name),
+            Request::EndTurn { claimed } => self.end_turn(&[index], Source::Session, &claimed),
             Request::Denials { .. } => Ok(self.denials(&[index])),
             _ => bail!("a process inside a session may not control authz"),
         }
@@ -89,6 +91,10 @@ impl Daemon {
                 let index = index.with_context(|| format!("no call {call:?} of yours is open"))?;
                 self.close_call(index, &call, outcome)
             }
+            Request::NameCall { call, name } => {
+                self.name_call(&self.indexes(peer), Source::Gate, call, &name)
+            }
+            Request::EndTurn { claimed } => self.end_turn(&self.indexes(peer), Source::Gate, &claimed),
             Request::Denials { session: None } => Ok(self.denials(&self.indexes(peer))),
             Request::Denials { session: Some(session) } => Ok(self.denials(&[self.find(peer, session)?])),
             _ => bail!("not a request of a gate"),
@@ -160,6 +166,36 @@ impl Daemon {
         let denials = self.pipeline.close_call(index, call, outcome).map_err(anyhow::Error::msg)?;
         self.publish(index)?;
         Ok(Response::Closed { denials })
+    }
+
+    fn name_call(
+        &mut self,
+        indexes: &[u32],
+        source: Source,
+        call: Uuid,
+        name: &str,
+    ) -> anyhow::Result<Response> {
+        for index in indexes {
+            let session = self.pipeline.sessions.get_mut(*index).context("the session is over")?;
+            if session.calls.name(call, source, name.to_owned()) {
+                return Ok(Response::Done);
+            }
+        }
+        bail!("no call {call} of yours is open")
+    }
+
+    fn end_turn(
+        &mut self,
+        indexes: &[u32],
+        source: Source,
+        claimed: &serde_json::Map<String, serde_json::Value>,
+    ) -> anyhow::Result<Response> {
+        while self.pipeline.turn(&mut *self.point, TURN) {}
+        for index in indexes {
+            self.pipeline.end_turn(*index, source, claimed).map_err(anyhow::Error::msg)?;
+            self.publish(*index)?;
+        }
+        Ok(Response::Done)
     }
 
     fn denials(&self, indexes: &[u32]) -> Response {

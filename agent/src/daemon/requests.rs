@@ -79,6 +79,8 @@ impl Daemon {
             | Request::ElicitedCall { .. }
             | Request::WithdrawCall { .. }
             | Request::CloseCall { .. }
+            | Request::NameCall { .. }
+            | Request::EndTurn { .. }
             | Request::Denials { .. } => self.asked_by_gate(peer, request),
             Request::Evaluate { session, question, rewrites } => {
                 let index = self.session_meant(peer, session)?;

@@ -17,6 +17,7 @@ use crate::policy::implied::Implied;
 use crate::policy::{Decision, Effect, Evaluation, RuleRef};
 use crate::session::Session;
 use crate::session::calls::{Call, DenialView, Outcome, Source, ToolCall};
+use crate::session::declared::Declared;
 
 /// Operations of a session that may wait for a human when another call comes.
 const HELD_MAX: usize = 1000;
@@ -75,15 +76,20 @@ impl Pipeline {
             return Err(format!("{HELD_MAX} operations of this session wait for an answer already"));
         }
         let session = self.sessions.get_mut(index).ok_or("the session is over")?;
-        let call = Call::new(asked, source, session.trace);
+        let mut call = Call::new(asked, source, session.trace);
         let id = call.id;
         let resource = call.resource();
         let implied = session.engine.tools().implied(&resource, &call.tool, asked.cwd.as_deref());
-        session.calls.add(call.clone());
         let (implied, untold) = match implied {
             Ok(implied) => (implied, None),
             Err(error) => (Vec::new(), Some(error.to_string())),
         };
+        let declared = |Implied { operation, .. }: &Implied| Declared {
+            action: operation.action,
+            id: operation.resource.id.clone(),
+        };
+        call.declared = implied.iter().map(declared).collect();
+        session.calls.add(call.clone());
         let event = |operation: Operation| Event {
             time_ns: monotonic_ns(),
             layer: asked.layer,
@@ -258,6 +264,21 @@ impl Pipeline {
         let denials = session.denials.iter().filter(|denial| denial.calls.contains(&id)).cloned().collect();
         self.close_entry(index, id, outcome)?;
         Ok(denials)
+    }
+
+    /// An agent's turn is over: none of its tools runs any more. What is still open of it was never run, or ended
+    /// without a word.
+    pub fn end_turn(
+        &mut self,
+        index: u32,
+        source: Source,
+        claimed: &Map<String, Value>,
+    ) -> Result<(), String> {
+        let session = self.sessions.get_mut(index).ok_or("the session is over")?;
+        for id in session.calls.of_turn(source, claimed) {
+            self.close_call(index, &id.to_string(), Outcome::Lost)?;
+        }
+        Ok(())
     }
 
     fn close_entry(&mut self, index: u32, id: Uuid, outcome: Outcome) -> Result<(), String> {

@@ -4,6 +4,7 @@
 //! by the same group commit, without waiting. Every path that cannot decide ends in [`Pipeline::refuse`].
 
 pub mod calls;
+mod findings;
 mod holds;
 pub mod questions;
 mod record;
@@ -243,6 +244,7 @@ impl Pipeline {
             refuse(&mut evaluation, format!("the ledger cannot be written: {error}"));
         }
         self.tell(&event, id, &evaluation, &attributed);
+        self.find(&event, id, &attributed);
         let verdict = match (evaluation.decision.effect, instead) {
             (Effect::Allow, _) => Verdict::Allow,
             (Effect::Compute, Some(instead)) => Verdict::Compute(instead),
@@ -305,6 +307,7 @@ impl Pipeline {
         let id = entry.id;
         self.append_or_log(entry);
         self.tell(event, id, &evaluation, &attributed);
+        self.find(event, id, &attributed);
     }
 
     /// The enforcement point could not decide.

@@ -15,9 +15,12 @@ pub(super) const LIBRARY: &[Shipped] =
 
 /// What known tools do with their arguments: data of every bundle.
 pub(super) const TOOLS: &[Shipped] = shipped![
+    "tools/claude.json",
+    "tools/codex.json",
     "tools/everything.json",
     "tools/fetch.json",
     "tools/filesystem.json",
+    "tools/gemini.json",
     "tools/git.json",
     "tools/time.json",
 ];

@@ -1,6 +1,7 @@
 //! A case is decided again and held against its entry.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry as Slot;
 use std::sync::Arc;
 
 use serde_json::Value;
@@ -11,7 +12,7 @@ use super::report::{Class, Report, What};
 use crate::event::ActionName;
 use crate::ledger::{DecidedBy, Decision, Effect, Entry, Kind};
 use crate::policy::engine::{TOO_LONG, hash_of};
-use crate::policy::{Drawn, Engine, Evaluation};
+use crate::policy::{Drawn, Engine, Evaluation, PolicyError};
 
 /// What evaluating came to. None: time or chance would have been needed that nobody gives.
 #[derive(Clone)]
@@ -33,13 +34,16 @@ impl Judge {
         self.report
     }
 
-    pub(super) fn judge(&mut self, mut case: Case) {
+    pub(super) fn judge(&mut self, mut case: Case) -> Result<(), PolicyError> {
         if let Some(moved) = moved(&case) {
             case.looked_at = moved;
         }
-        let outcome = self.outcome(&case.policies, &case.looked_at, &case.entry);
+        let outcome = self.outcome(&case.policies, &case.looked_at, &case.entry)?;
         let report = &mut self.report;
-        let Some(own) = &outcome.own else { return report.class(Class::Chance, &case.entry) };
+        let Some(own) = &outcome.own else {
+            report.class(Class::Chance, &case.entry);
+            return Ok(());
+        };
         let entry = &case.entry;
         match compare(&case, own) {
             Ok(None) => report.same.add(entry),
@@ -52,18 +56,24 @@ impl Judge {
             Some(Some(other)) if other.output_hash == own.output_hash => report.unchanged(entry),
             Some(Some(other)) => report.changes(&own.decision, &other.decision, entry),
         }
+        Ok(())
     }
 
-    fn outcome(&mut self, policies: &Pair, looked_at: &Arc<str>, entry: &Entry) -> Outcome {
+    fn outcome(
+        &mut self,
+        policies: &Pair,
+        looked_at: &Arc<str>,
+        entry: &Entry,
+    ) -> Result<Outcome, PolicyError> {
         let key = (policies.number, looked_at.clone());
         if let Some(known) = self.known.get(&key) {
-            return known.clone();
+            return Ok(known.clone());
         }
         let input: Value = serde_json::from_str(looked_at).unwrap_or_default();
-        let (own, other) = self
-            .engines
-            .entry(policies.number)
-            .or_insert_with(|| (policies.own.clone(), policies.other.clone()));
+        let (own, other) = match self.engines.entry(policies.number) {
+            Slot::Occupied(known) => known.into_mut(),
+            Slot::Vacant(slot) => slot.insert(policies.engines()?),
+        };
         let given = entry.nd_builtin_cache.clone().unwrap_or_default();
         let mut alone = true;
         let mut decide = |engine: &mut Engine, given: &Drawn| {
@@ -79,7 +89,7 @@ impl Judge {
         if alone {
             self.known.insert(key, outcome.clone());
         }
-        outcome
+        Ok(outcome)
     }
 }
 

@@ -98,19 +98,19 @@ pub fn run(
         drop(lots);
         let mut report = cases.into_report();
         for judge in judges {
-            report.add(judge.join().map_err(|_| ReplayError::Thread)?);
+            report.add(judge.join().map_err(|_| ReplayError::Thread)??);
         }
         Ok(report.finish(!options.policy.is_empty()))
     })
 }
 
-fn judge_all(lots: &Mutex<Receiver<Vec<Case>>>) -> Report {
+fn judge_all(lots: &Mutex<Receiver<Vec<Case>>>) -> Result<Report, PolicyError> {
     let mut judge = Judge::default();
     loop {
         let lot = lots.lock().unwrap_or_else(PoisonError::into_inner).recv();
         match lot {
-            Ok(lot) => lot.into_iter().for_each(|case| judge.judge(case)),
-            Err(_) => return judge.into_report(),
+            Ok(lot) => lot.into_iter().try_for_each(|case| judge.judge(case))?,
+            Err(_) => return Ok(judge.into_report()),
         }
     }
 }

@@ -5,10 +5,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::{Options, ReplayError};
-use crate::policy::{Bundle, Engine, Generated, PolicySource, Reads, kept};
+use crate::policy::{Bundle, Engine, Generated, PolicyError, PolicySource, Reads, kept};
 
 /// A replay need not hurry: what took too long when it was decided shall be told from what takes too long now.
 const LIMIT: Duration = Duration::from_secs(30);
@@ -16,10 +16,17 @@ const LIMIT: Duration = Duration::from_secs(30);
 /// A recorded policy and the other one, if any.
 pub(super) struct Pair {
     pub number: usize,
-    pub own: Engine,
-    pub other: Option<Engine>,
+    own: Bundle,
+    other: Option<Bundle>,
     /// What the two look at.
     pub reads: Reads,
+}
+
+impl Pair {
+    /// Engines for one thread: clones would share the counts of what both use, and wait for each other.
+    pub(super) fn engines(&self) -> Result<(Engine, Option<Engine>), PolicyError> {
+        Ok((load(&self.own)?, self.other.as_ref().map(load).transpose()?))
+    }
 }
 
 /// Loads each policy once.
@@ -45,7 +52,7 @@ impl Policies {
             return Ok(known.clone());
         }
         let found = match self.read(digest) {
-            Ok((bundle, own)) => Some(Arc::new(self.pair(&bundle, own)?)),
+            Ok((bundle, own)) => Some(Arc::new(self.pair(bundle, &own)?)),
             Err(why) => {
                 missing(why);
                 None
@@ -60,7 +67,8 @@ impl Policies {
         for folder in &self.bundles {
             match kept::read(folder, digest) {
                 Ok(bundle) => {
-                    let engine = load(&bundle).map_err(|error| format!("policy {digest}: {error}"))?;
+                    let engine =
+                        Engine::load(&bundle).map_err(|error| format!("policy {digest}: {error}"))?;
                     return Ok((bundle, engine));
                 }
                 Err(error) => why = error.to_string(),
@@ -69,10 +77,10 @@ impl Policies {
         Err(why)
     }
 
-    fn pair(&self, bundle: &Bundle, own: Engine) -> Result<Pair, ReplayError> {
+    fn pair(&self, bundle: Bundle, own: &Engine) -> Result<Pair, ReplayError> {
         let number = self.known.len();
         if self.other.is_empty() {
-            return Ok(Pair { number, reads: own.reads().clone(), own, other: None });
+            return Ok(Pair { number, reads: own.reads().clone(), own: bundle, other: None });
         }
         // Where the agent worked, and what was authz's own, stays as it was.
         let folders = |key: &str| -> Vec<String> {
@@ -84,14 +92,12 @@ impl Policies {
             ask: folders("ask"),
             workspace: folders("workspace"),
         };
-        let other = load(&Bundle::load(&self.other, &generated)?)?;
-        Ok(Pair { number, reads: own.reads().union(other.reads()), own, other: Some(other) })
+        let other = Bundle::load(&self.other, &generated)?;
+        let reads = own.reads().union(Engine::load(&other)?.reads());
+        Ok(Pair { number, reads, own: bundle, other: Some(other) })
     }
 }
 
-fn load(bundle: &Bundle) -> Result<Engine, crate::policy::PolicyError> {
-    let mut engine = Engine::load(bundle)?.with_time_limit(LIMIT);
-    // The first evaluation compiles what its clones share.
-    engine.decide_value(&json!({}));
-    Ok(engine)
+fn load(bundle: &Bundle) -> Result<Engine, PolicyError> {
+    Ok(Engine::load(bundle)?.with_time_limit(LIMIT))
 }

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
+use super::declared::Declared;
 use crate::event::{Belongs, Layer};
 use crate::ledger::entry::{Attribution, Hex};
 use crate::policy::input::Tool;
@@ -93,6 +94,10 @@ pub struct Call {
     pub parent: Option<Hex<8>>,
     /// Who opened it.
     pub source: Source,
+    /// Identities that the caller claims.
+    pub claimed: Map<String, Value>,
+    /// What it implies.
+    pub declared: Vec<Declared>,
 }
 
 impl Call {
@@ -114,6 +119,8 @@ impl Call {
             trace: parent.map_or(trace, |(trace, _)| trace),
             parent: parent.map(|(_, span)| span),
             source,
+            claimed: asked.claimed.clone(),
+            declared: Vec::new(),
         }
     }
 
@@ -254,6 +261,11 @@ impl Calls {
         if self.open.is_empty() { 0 } else { self.forgotten + self.sets.len() as u32 }
     }
 
+    /// Whether there has been any call.
+    pub fn any(&self) -> bool {
+        !self.known.is_empty()
+    }
+
     /// A call.
     pub fn get(&self, id: Uuid) -> Option<&Call> {
         self.known.get(&id)
@@ -264,6 +276,21 @@ impl Calls {
         let id = name.parse::<Uuid>().ok();
         let named = |call: &Call| Some(call.id) == id || call.tool.call_id.as_deref() == Some(name);
         self.open.iter().rev().find(|id| self.known.get(id).is_some_and(named)).copied()
+    }
+
+    /// The caller names a call so from now on; whether there is one of that source.
+    pub fn name(&mut self, id: Uuid, source: Source, name: String) -> bool {
+        let call = self.known.get_mut(&id).filter(|call| call.source == source);
+        call.map(|call| call.tool.call_id = Some(name)).is_some()
+    }
+
+    /// Open calls of that source that claim all of this, and no subagent, which may outlive a turn.
+    pub fn of_turn(&self, source: Source, claimed: &Map<String, Value>) -> Vec<Uuid> {
+        let of_turn = |call: &Call| {
+            let claims = claimed.iter().all(|(name, value)| call.claimed.get(name) == Some(value));
+            call.source == source && claims && !call.claimed.contains_key("agent_id")
+        };
+        self.open.iter().filter(|id| self.known.get(id).is_some_and(of_turn)).copied().collect()
     }
 
     /// Calls that are open.
@@ -403,6 +430,30 @@ mod tests {
         }
         assert_eq!(calls.make_room(), Some(first));
         assert_eq!((calls.make_room(), calls.open_calls().len()), (None, OPEN_MAX - 1));
+    }
+
+    #[test]
+    fn what_a_turn_left_open_is_found_by_its_claims() {
+        let mut calls = Calls::default();
+        let mut open = |source, claimed: serde_json::Value| {
+            let asked = serde_json::json!({"layer": "hook", "name": "x", "claimed": claimed});
+            let call = Call::new(&serde_json::from_value(asked).unwrap(), source, Hex([1; 16]));
+            let id = call.id;
+            calls.add(call);
+            calls.open(id);
+            id
+        };
+        let one = open(Source::Session, serde_json::json!({"agent": "a", "session_id": "1", "turn_id": "t"}));
+        open(Source::Session, serde_json::json!({"agent": "a", "session_id": "1", "agent_id": "sub"}));
+        open(Source::Session, serde_json::json!({"agent": "a", "session_id": "2"}));
+        open(Source::Gate, serde_json::json!({"agent": "a", "session_id": "1"}));
+        open(Source::Session, serde_json::json!({}));
+        let claimed = serde_json::json!({"agent": "a", "session_id": "1"});
+        assert_eq!(calls.of_turn(Source::Session, claimed.as_object().unwrap()), [one]);
+        assert!(
+            !calls.name(one, Source::Gate, "new".into()) && calls.name(one, Source::Session, "new".into())
+        );
+        assert_eq!(calls.find("new"), Some(one));
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Who: a process tree under one policy.
 
 pub mod calls;
+pub mod declared;
 pub mod identity;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
@@ -14,6 +15,7 @@ use crate::ledger::Time;
 use crate::ledger::entry::Hex;
 use crate::policy::{Decision, Effect, Engine, Limits};
 use calls::{Attributed, Calls, DenialView};
+use declared::Findings;
 
 /// A process tree under one policy.
 pub struct Session {
@@ -41,10 +43,14 @@ pub struct Session {
     pub calls: Calls,
     /// The latest denials, for whoever asks.
     pub denials: VecDeque<DenialView>,
+    /// What contradicted what its calls declare.
+    pub findings: Findings,
     /// The first process.
     pub first_pid: i32,
     /// What happened so far.
     pub stats: Stats,
+    /// Uses can be counted; not where the session outlives the process that decides.
+    pub counts: bool,
     approvals: Vec<Approval>,
     uses: HashMap<String, Uses>,
 }
@@ -153,8 +159,10 @@ impl Session {
             span: Hex(span),
             calls: Calls::default(),
             denials: VecDeque::new(),
+            findings: Findings::default(),
             first_pid,
             stats: Stats::default(),
+            counts: true,
             approvals: Vec::new(),
             uses: HashMap::new(),
         }
@@ -231,6 +239,9 @@ impl Session {
     pub fn count_use(&mut self, decision: &Decision, limits: &Limits) -> Result<(), String> {
         if limits.max_uses.is_none() && limits.rate.is_empty() {
             return Ok(());
+        }
+        if !self.counts {
+            return Err("max_uses and rate need a session of authz exec".into());
         }
         let now = Instant::now();
         let rules: Vec<_> = decision.rules.iter().map(|rule| rule.id.as_str()).collect();

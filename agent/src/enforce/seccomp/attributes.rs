@@ -288,8 +288,9 @@ pub fn shorten(call: &Call<'_>) -> Result {
 /// The ioctls that change a file's flags.
 pub fn flags(call: &Call<'_>) -> Result {
     let request = call.arg(1) as u32;
-    // _IOC_SIZE; FS_IOC_SETFLAGS says long and takes an int.
-    let size = if request == 0x4008_6602 { 4 } else { (request >> 16 & 0x3fff) as usize };
+    // _IOC_SIZE; FS_IOC_SETFLAGS and FS_IOC_SETVERSION say long and take an int.
+    let int = matches!(request, 0x4008_6602 | 0x4008_7602);
+    let size = if int { 4 } else { (request >> 16 & 0x3fff) as usize };
     let argument = call.target.bytes(call.arg(2), size);
     let subject = subject(call, Named::Number(call.int(0)))?;
     if !matches!(kind(&fstat(&subject.file)?), SFlag::S_IFREG | SFlag::S_IFDIR) {

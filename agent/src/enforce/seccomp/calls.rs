@@ -60,12 +60,15 @@ const SYS_REMOVEXATTRAT: c_long = 466;
 const SYS_OPEN_TREE_ATTR: c_long = 467;
 const SYS_FILE_SETATTR: c_long = 469;
 
-/// include/uapi/linux/fs.h: FS_IOC_SETFLAGS, FS_IOC32_SETFLAGS, FS_IOC_FSSETXATTR, and FAT's own.
-const FLAG_IOCTLS: &[u32] = &[0x4008_6602, 0x4004_6602, 0x401c_5820, 0x4004_7211];
+/// include/uapi/linux/fs.h: FS_IOC_SETFLAGS and FS_IOC_SETVERSION, which say long and take an int; FS_IOC_FSSETXATTR;
+/// the 32-bit ones; FAT's and btrfs's own.
+const FLAG_IOCTLS: &[u32] =
+    &[0x4008_6602, 0x4008_7602, 0x401c_5820, 0x4004_6602, 0x4004_7602, 0x4004_7211, 0x4008_941a];
 
 /// include/uapi/asm-generic/ioctls.h: TIOCSTI, and TIOCLINUX, which can paste: input for whoever reads the terminal
-/// next. FIOSETOWN and SIOCSPGRP: F_SETOWN with a pointer.
-const REFUSED_IOCTLS: &[u32] = &[0x5412, 0x541c, 0x8901, 0x8902];
+/// next. FIOSETOWN and SIOCSPGRP: F_SETOWN with a pointer. FS_IOC_SET_ENCRYPTION_POLICY and FS_IOC_ENABLE_VERITY: an
+/// attribute for good, with pointers in its argument.
+const REFUSED_IOCTLS: &[u32] = &[0x5412, 0x541c, 0x8901, 0x8902, 0x800c_6613, 0x4080_6685];
 
 /// include/uapi/asm-generic/fcntl.h: who is sent a signal, any that F_SETSIG names, when something can be read; the
 /// other one names it in memory.

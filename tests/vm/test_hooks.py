@@ -1,0 +1,7 @@
+"""The hooks of agents, with LSM programs."""
+
+import hooks
+
+
+def run():
+    hooks.run()
