@@ -28,29 +28,24 @@ compute contains {"id": "to-staging", "rewrite": {"path": "%(top)s/staging/x"}} 
 
 escalate contains {"id": "human", "reason": "Ask first."} if {
 	input.action.name == "tool.call"
-	regex.match(`^(yes|no|ask)`, input.resource.properties.arguments.command)
+	startswith(input.resource.id, "ask/")
 }
 """
 
 
 class Human(threading.Thread):
-    """Says yes to what begins with yes, and no to what begins with no."""
+    """Says yes to ask/yes, and no to ask/no."""
 
     def __init__(self):
         super().__init__(daemon=True)
         self.over = threading.Event()
 
     def run(self):
+        answers = {"ask/yes": "approve", "ask/no": "deny"}
         while not self.over.wait(0.1):
             for view in json.loads(harness.authz("pending", "--json").stdout or "[]"):
-                command = view["arguments"]["command"] if view.get("arguments") else self.command(view)
-                if command.startswith(("yes", "no")):
-                    harness.authz("approve" if command.startswith("yes") else "deny", view["id"])
-
-    @staticmethod
-    def command(view):
-        found = [entry for entry in control.ledger("--session", view["session"]) if entry["decision_id"] == view["id"]]
-        return found[0]["input"]["resource"]["properties"]["arguments"]["command"] if found else ""
+                if answer := answers.get(view["resource"]):
+                    harness.authz(answer, view["id"])
 
 
 def run(**flags):
@@ -61,7 +56,7 @@ def run(**flags):
     human.start()
     try:
         done = harness.authz_exec(POLICY % {"top": top}, [python, str(top / "hooks_agent.py"), harness.AUTHZ, str(top)],
-                                  timeout=600, hold_timeout="60s", **flags)
+                                  timeout=600, hold_timeout="60s", state=str(top / "state"), **flags)
     finally:
         human.over.set()
         human.join()
@@ -71,7 +66,7 @@ def run(**flags):
     for agent in AGENTS:
         answers(agent, told)
     others(told)
-    recorded(told, control.entries(done), top)
+    recorded(told, control.entries(done, "--state", str(top / "state")), top)
     control.wait(lambda: subprocess.run(["rm", "-rf", str(top)], check=False).returncode == 0)
 
 
@@ -151,9 +146,11 @@ def recorded(told, entries, top):
     ended = {name: closed.get(entry["decision_id"]) for name, entry in ids.items()}
     check("hooks: what a turn left open is lost, what failed failed, what was asked is taken back",
           (ended["left"], ended["failed"], ended["asked"], ended["claude-2"]) == ("lost", "error", "cancelled", "ok"), ended)
-    # Denied calls are never open; a rewritten one of Gemini, which names none, is closed under its new arguments.
+    # What is denied, itself or by what it implies, is never open; a rewritten call of Gemini, which names none, is closed
+    # under its new arguments.
+    denied = {(entry.get("detail") or {}).get("implied_by") for entry in entries if entry.get("result", {}).get("effect") == "deny"}
     still = [entry for entry in calls if entry["kind"] == "decision" and entry["result"]["effect"] in ("allow", "compute")
-             and entry["decision_id"] not in closed]
+             and entry["decision_id"] not in closed and entry["decision_id"] not in denied]
     check("hooks: nothing stays open", not still, [entry["detail"]["call_id"] for entry in still])
     for agent in ("claude", "codex"):
         hidden = [entry for entry in entries if entry.get("resource", {}).get("id") == f"{top}/prod/{agent}"]
@@ -187,7 +184,7 @@ def outside():
     bash = event("PreToolUse", "Bash", "o-2", command="ls")
     over = {**bash, "hook_event_name": "PostToolUse"}
     check("hooks: and allows", [hook("claude", bash, *options), hook("claude", over, *options)] == [[0, "", ""]] * 2)
-    word, why = reason("claude", hook("claude", event("PreToolUse", "Bash", "o-3", command="ask"), *options)[1])
+    word, why = reason("claude", hook("claude", event("PreToolUse", "mcp__ask__user", "o-3"), *options)[1])
     check("hooks: nobody can be asked outside", word == "deny" and "no human" in why, why)
     counted = harness.policy_file('allow contains {"id": "few", "constraints": {"max_uses": 3}} if true')
     answer = hook("claude", bash, "--policy", counted, "--state", str(top / "state"))

@@ -85,13 +85,13 @@ def session():
             tell(f"{agent} computed over", run(agent, event(after, writer, f"{agent}-5",
                                                             tool_input=written(agent, f"{TOP}/staging/x"))))
         for word in ("yes", "no"):
-            tell(f"{agent} {word}", run(agent, event(before, shell, f"{agent}-{word}", tool_input={"command": f"{word} {agent}"})))
-        tell(f"{agent} after yes", run(agent, event(after, shell, f"{agent}-yes", tool_input={"command": f"yes {agent}"})))
-    asked = claude("PreToolUse", "Bash", "asked", tool_input={"command": "ask"})
+            tell(f"{agent} {word}", run(agent, event(before, f"mcp__ask__{word}", f"{agent}-{word}")))
+        tell(f"{agent} after yes", run(agent, event(after, "mcp__ask__yes", f"{agent}-yes")))
+    asked = claude("PreToolUse", "mcp__ask__user", "asked")
     tell("asked", run("claude", asked, {"CLAUDE_CODE_ENTRYPOINT": "cli"}))
     tell("asked over", run("claude", {**asked, "hook_event_name": "PostToolUse"}))
     tell("bypassed", run("claude", {**asked, "permission_mode": "bypassPermissions", "tool_use_id": "bypassed",
-                                    "tool_input": {"command": "no bypassed"}}, {"CLAUDE_CODE_ENTRYPOINT": "cli"}))
+                                    "tool_name": "mcp__ask__no"}, {"CLAUDE_CODE_ENTRYPOINT": "cli"}))
     bash = claude("PreToolUse", "Bash", "elsewhere")
     tell("without variable", run("claude", bash, {"AUTHZ_SOCKET": None}))
     tell("without variable over", run("claude", {**bash, "hook_event_name": "PostToolUse"}, {"AUTHZ_SOCKET": None}))

@@ -46,13 +46,33 @@ impl Daemon {
                 bail!("a process of session {id} asks for that session only")
             }
             Request::OpenCall(asked) => self.open_call(index, &asked, Source::Session, peer),
-            Request::WithdrawCall { call } => self.withdraw_call(index, call),
-            Request::ElicitedCall { call, action } => self.elicited(index, call, &action),
-            Request::CloseCall { call, outcome } => self.close_call(index, &call, outcome),
+            Request::WithdrawCall { call } => {
+                self.check_inside(index, Some(call))?;
+                self.withdraw_call(index, call)
+            }
+            Request::ElicitedCall { call, action } => {
+                self.check_inside(index, Some(call))?;
+                self.elicited(index, call, &action)
+            }
+            Request::CloseCall { call, outcome } => {
+                let session = self.pipeline.sessions.get(index);
+                self.check_inside(index, session.and_then(|session| session.calls.find(&call)))?;
+                self.close_call(index, &call, outcome)
+            }
             Request::NameCall { call, name } => self.name_call(&[index], Source::Session, call, &name),
             Request::EndTurn { claimed } => self.end_turn(&[index], Source::Session, &claimed),
             Request::Denials { .. } => Ok(self.denials(&[index])),
             _ => bail!("a process inside a session may not control authz"),
+        }
+    }
+
+    /// What a gate outside has opened, no process inside may end.
+    fn check_inside(&self, index: u32, call: Option<Uuid>) -> anyhow::Result<()> {
+        let session = self.pipeline.sessions.get(index);
+        let call = session.zip(call).and_then(|(session, id)| session.calls.get(id));
+        match call.map(|call| call.source) {
+            Some(Source::Gate) => bail!("that call was opened outside the session"),
+            _ => Ok(()),
         }
     }
 

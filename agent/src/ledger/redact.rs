@@ -4,7 +4,7 @@
 //! `/resource/properties/arguments`) by the name of the member, and command lines (`argv`) by the name of
 //! the option or variable; and of another gate's question every property and its context. It is a net, not a proof: a secret under an innocent name stays.
 
-use serde_json::Value;
+use serde_json::{Map, Value, json};
 
 /// What stands in place of a secret. Not a hash: short secrets can be guessed from one.
 pub const REDACTED: &str = "[redacted]";
@@ -50,6 +50,18 @@ pub fn redact(input: &mut Value) -> Vec<String> {
         }
     }
     erased
+}
+
+/// The same for the properties of a resource that stand in an entry besides its input. `asked`: by another gate.
+pub fn redact_properties(properties: &mut Map<String, Value>, asked: bool) {
+    let mut input = json!({ "resource": { "properties": std::mem::take(properties) } });
+    if asked {
+        input["context"] = json!({ "layer": "api" });
+    }
+    redact(&mut input);
+    if let Value::Object(redacted) = input["resource"]["properties"].take() {
+        *properties = redacted;
+    }
 }
 
 /// Whether this is the name of a secret.
@@ -163,6 +175,19 @@ mod tests {
             ])
         );
         assert_eq!(erased.len(), 4);
+    }
+
+    #[test]
+    fn what_stands_beside_the_input_is_redacted_alike() {
+        let properties =
+            json!({ "arguments": { "path": "/a", "token": "t" }, "argv": ["curl", "--token", "t"] });
+        let mut redacted = properties.as_object().cloned().unwrap();
+        redact_properties(&mut redacted, false);
+        assert_eq!(redacted["arguments"], json!({ "path": "/a", "token": REDACTED }));
+        assert!(!Value::Object(redacted).to_string().contains("\"t\""));
+        let mut asked = json!({ "password": "p", "kind": "k" }).as_object().cloned().unwrap();
+        redact_properties(&mut asked, true);
+        assert_eq!(Value::Object(asked), json!({ "password": REDACTED, "kind": "k" }));
     }
 
     #[test]

@@ -22,6 +22,7 @@ use super::files::{self, LedgerError, MAX_LINE};
 use super::note::Signer;
 use super::recover::{self, Recovered};
 use super::{key, redact, seal, sessions, wal, writer};
+use crate::event::Layer;
 
 /// How a ledger is written.
 #[derive(Debug, Clone)]
@@ -161,12 +162,15 @@ impl Store {
         std::fs::rename(torn, &kept).map_err(LedgerError::io("rename to", &kept))
     }
 
-    /// Queues an entry under the next number. Secrets in its `input` are redacted here.
+    /// Queues an entry under the next number. Secrets in it are redacted here.
     ///
     /// Not durable yet: see [`Store::wait`] and [`Store::on_durable`]. Waits only if the queue is full.
     pub fn append(&self, mut entry: Entry) -> Result<Ticket, LedgerError> {
         if let Some(input) = &mut entry.input {
             entry.erased.extend(redact::redact(input));
+        }
+        if let Some(resource) = &mut entry.resource {
+            redact::redact_properties(&mut resource.properties, entry.layer == Some(Layer::Api));
         }
         entry.seq = 0;
         let mut line = to_line(&entry)?;

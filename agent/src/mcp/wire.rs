@@ -97,8 +97,10 @@ impl fmt::Display for Id {
     }
 }
 
-/// The value of a JSON number, exactly.
+/// The value of a JSON number, exactly; none if a double does not reach so far.
 fn number(raw: &str) -> Option<Key> {
+    // What is infinite to others would be one id to them.
+    raw.parse::<f64>().ok().filter(|value| value.is_finite())?;
     let (negative, rest) = raw.strip_prefix('-').map_or((false, raw), |rest| (true, rest));
     let (mantissa, exponent) = rest.split_once(['e', 'E']).unwrap_or((rest, "0"));
     let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));

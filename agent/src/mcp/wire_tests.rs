@@ -103,6 +103,7 @@ fn ids_are_equal_by_value_and_kept_as_written() {
     assert_eq!(key(r#""a""#), key(r#""\u0061""#));
     Id::parse(&"1".repeat(257)).unwrap_err();
     Id::parse("1e99999999999999999999").unwrap_err();
+    Id::parse("-31e999").unwrap_err();
 }
 
 #[test]
