@@ -53,7 +53,7 @@ def under(told, entries, top):
               "itself": ("ambiguous", spans), "over": ("ambiguous", spans), "after": ("exact", spans[:1])}
     for name, (attribution, among) in wanted.items():
         found = [entry for entry in entries if entry.get("resource", {}).get("id") == f"{top}/prod/{name}"
-                 and entry["result"]["effect"] == "deny"]
+                 and entry["kind"] == "decision" and entry["result"]["effect"] == "deny"]
         detail = found and (found[0].get("detail") or {})
         candidates = found and (detail.get("candidates") or [found[0]["span_id"]] * bool(among))
         check(f"calls: {name} is attributed", found and found[0]["attribution"] == attribution

@@ -91,7 +91,7 @@ def neither():
 
 def clock():
     top = control.folder("x")
-    end = time.time() + 30
+    end = time.time() + 45
     case = Driven("clock", deny(top / "x", f"time.now_ns() > {int(end * 1e9)}"), top, 2)
     if not check("domains: a session that reads time starts", case.session):
         return

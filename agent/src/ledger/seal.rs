@@ -68,7 +68,7 @@ impl Sealer {
         loop {
             let (durable, over) = self.next_turn();
             if let Err(error) = self.seal(durable, over) {
-                tracing::error!(%error, "the ledger cannot be sealed and stops; nothing is recorded from here on");
+                tracing::error!(%error, "the ledger stops, for it cannot be signed; nothing is recorded from here on");
                 self.shared.lock().failed = Some(LedgerError::Failed(error.to_string()));
                 self.shared.work.notify_all();
                 self.shared.done.notify_all();
