@@ -2,11 +2,10 @@
 
 import json
 import pathlib
-import sys
 
 import harness
 from harness import check, skip
-from native import BARE, Place, identities
+from native import BARE, PYTHON, Place, identities
 
 POLICY = """
 deny contains {{"id": "no-prod", "reason": "Not there.", "advice": "Go elsewhere."}} if {{
@@ -64,7 +63,7 @@ def one(place, identity):
     rules = place.policy(POLICY.format(top=top))
     # A folder of the user's own, as the ledger wants it.
     ledger = pathlib.Path(state) / "own"
-    done = harness.finish(identity.bound([sys.executable, "-c", AGENT, str(top), authz], str(rules), "--state", str(ledger),
+    done = harness.finish(identity.bound([PYTHON, "-c", AGENT, str(top), authz], str(rules), "--state", str(ledger),
                                          authz=authz), 120, {"HOME": place.home}, str(top))
     try:
         told = json.loads(done.stdout)
