@@ -2,13 +2,12 @@
 //! runtime of its own: a slow client cannot delay a decision.
 
 use std::net::SocketAddr;
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
 use nix::sys::signal::{SigSet, Signal};
 
-use super::{Mailbox, Message};
+use super::{Mailbox, Message, listen};
 use crate::authzen::{self, Listeners, Token};
 
 /// The decision API; the address it got on loopback, if it is to be there too.
@@ -51,15 +50,6 @@ pub(super) fn signals(signals: SigSet, mailbox: Mailbox) -> anyhow::Result<()> {
         Err(error) => tracing::error!(%error, "cannot wait for signals"),
     })?;
     Ok(())
-}
-
-/// Anyone may connect; who may ask what is decided by peer, in `Daemon::asked`.
-fn listen(socket: &Path) -> anyhow::Result<std::os::unix::net::UnixListener> {
-    let listener = std::os::unix::net::UnixListener::bind(socket)
-        .with_context(|| format!("cannot listen on {}", socket.display()))?;
-    listener.set_nonblocking(true)?;
-    std::fs::set_permissions(socket, std::fs::Permissions::from_mode(0o666))?;
-    Ok(listener)
 }
 
 fn loopback(address: SocketAddr, token: &Path) -> anyhow::Result<(std::net::TcpListener, Token)> {

@@ -11,7 +11,7 @@ use super::{Daemon, TURN};
 use crate::control::{Door, Request, Response};
 use crate::event::Task;
 use crate::pipeline::calls::CallView;
-use crate::session::calls::{Source, ToolCall};
+use crate::session::calls::{Outcome, Source, ToolCall};
 use crate::sys::peer::Peer;
 
 /// Calls that a human is asked about: who waits for the answer, and answers that nobody has fetched yet.
@@ -157,9 +157,7 @@ impl Daemon {
         }
         if let Err(error) = self.publish(index) {
             // Not seen by the enforcement point: nothing may happen under it.
-            self.pipeline
-                .close_call(index, &view.call.to_string(), crate::session::calls::Outcome::Lost)
-                .ok();
+            self.pipeline.close_call(index, &view.call.to_string(), Outcome::Lost).ok();
             return Err(error);
         }
         Ok(Response::Call(view))
@@ -175,12 +173,7 @@ impl Daemon {
         Ok(Response::Done)
     }
 
-    fn close_call(
-        &mut self,
-        index: u32,
-        call: &str,
-        outcome: crate::session::calls::Outcome,
-    ) -> anyhow::Result<Response> {
+    fn close_call(&mut self, index: u32, call: &str, outcome: Outcome) -> anyhow::Result<Response> {
         // What was denied until now is in the ring already.
         while self.pipeline.turn(&mut *self.point, TURN) {}
         let denials = self.pipeline.close_call(index, call, outcome).map_err(anyhow::Error::msg)?;
