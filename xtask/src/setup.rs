@@ -34,6 +34,7 @@ const PACKAGES: &[(&str, Sign, &str)] = &[
     ("libpython3-testsuite", PythonTests, "a subject of the tests"),
     ("bubblewrap", Program("bwrap"), "a subject of the tests"),
     ("iproute2", Program("ip"), "network of the tests"),
+    ("openssl", Program("openssl"), "certificates of the tests"),
     ("qemu-system-x86", Program("qemu-system-x86_64"), "boots the kernels of the tests"),
     ("busybox-static", StaticBusybox, "first process of the virtual machine"),
     ("kmod", Program("depmod"), "kernel modules of the virtual machine"),
