@@ -252,6 +252,8 @@ pub struct Key {
     pub object: u8,
     /// The back end's role.
     pub role: u8,
+    /// Which groups of names that the policy looks for occur in it ([`crate::policy::names`]).
+    pub names: u8,
     /// The name as the back end sees it, raw.
     pub name: Vec<u8>,
 }

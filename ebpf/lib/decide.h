@@ -76,20 +76,20 @@ static __always_inline struct authz_verdict *remembered(struct authz_task *task,
 		return NULL;
 	if (e->object == AUTHZ_OBJ_ANON)
 		len += e->other_len;
-	if (len >= AUTHZ_KEY_MAX)
-		return NULL;
 	key->domain = task->domain;
 	key->action = e->action;
 	key->object = e->object;
 	key->role = e->role;
-	key->pad = 0;
+	key->names = e->names;
+	if (len > AUTHZ_KEY_MAX)
+		len = AUTHZ_KEY_MAX;
 	if (bpf_probe_read_kernel(key->name, len & 255, e->data)) {
 		count(AUTHZ_CAUSE_READ);
 		return NULL;
 	}
-	if (len < AUTHZ_KEY_MAX)	/* again, for the verifier */
-		key->name[len] = 0;
-	key->prefixlen = (8 + len + 1) * 8;
+	if (len < AUTHZ_KEY_MAX)	/* a longer name meets no entry that has the NUL */
+		key->name[len++] = 0;
+	key->prefixlen = (8 + len) * 8;
 	v = bpf_map_lookup_elem(&verdicts, key);
 	if (!v || v->effect == AUTHZ_EFFECT_ASK)
 		return NULL;

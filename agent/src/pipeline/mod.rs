@@ -18,9 +18,10 @@ use crate::event::{Action, Event, EventKind, Layer, Mode};
 use crate::hold::Holds;
 use crate::ledger::entry::DecidedBy;
 use crate::ledger::{Store, Ticket};
+use crate::policy::recorder::Region;
 use crate::policy::region::{self, Remember};
 use crate::policy::{Effect, Evaluation};
-use crate::session::Sessions;
+use crate::session::{Session, Sessions};
 use crate::session::calls::Attributed;
 use crate::session::identity::Hashes;
 
@@ -76,10 +77,14 @@ pub struct Answer {
 
 /// A verdict to be remembered.
 pub struct Remembered<'a> {
+    /// For which session.
+    pub session: u32,
     /// Under which domain.
     pub domain: u32,
-    /// For what.
+    /// For what,
     pub key: &'a crate::event::Key,
+    /// and for which resources around it.
+    pub region: Region,
     /// The verdict.
     pub allow: bool,
     /// For how long.
@@ -222,11 +227,11 @@ impl Pipeline {
             }
         };
         // The numbers are the daemon's; what a span is, only the session knows.
-        let reads = session.engine.reads().clone();
         let policy = session.engine.digest().to_owned();
         let generation = session.generation;
-        let remember = region::remember(&reads, &input, &evaluation);
-        let domain = region::domain_key(&reads, &input)
+        let remember = region::remember(&session.engine, &input, &evaluation);
+        let same_names = event.key.as_ref().is_none_or(|key| key.names == names_in(session, &event));
+        let domain = region::domain_key(session.engine.reads(), &input)
             .map_or(0, |key| self.sessions.domain(&policy, key.as_bytes().to_vec()));
         let Some(session) = self.sessions.get_mut(event.session) else { return };
         let id = Uuid::now_v7();
@@ -260,8 +265,9 @@ impl Pipeline {
         // domain is new to it, nor where the table does not bind (a time limit, a second hard link).
         let same_domain = event.domain == domain && event.generation == generation;
         let mut in_table = false;
-        if let Remember::Exact { ttl } = remember
+        if let Remember::Within { region, ttl } = remember
             && evaluation.cause.is_none()
+            && same_names
             && decided_by == DecidedBy::Policy
             && domain != 0
             && let Some(key) = &event.key
@@ -271,7 +277,8 @@ impl Pipeline {
                 self.flush();
             }
             let number = self.know(Known { id, layer: event.layer, session: event.session, evaluation });
-            let remembered = Remembered { domain, key, allow, ttl, awaited, evaluation: number };
+            let session = event.session;
+            let remembered = Remembered { session, domain, key, region, allow, ttl, awaited, evaluation: number };
             match back_end.remember(remembered) {
                 Ok(()) => in_table = awaited,
                 Err(error) => {
@@ -356,6 +363,12 @@ fn give<B: VerdictSink + ?Sized>(back_end: &mut B, given: Given) {
     if let Err(error) = back_end.answer(given.ticket, given.answer) {
         tracing::error!(%error, "an answer could not be given: the operation fails at its deadline");
     }
+}
+
+/// Which groups of names the policy finds in the resource's path. An enforcement point that sees others is wrong.
+fn names_in(session: &Session, event: &Event) -> u8 {
+    let id = event.operation.resource.id.as_bytes();
+    if id.starts_with(b"/") { session.engine.names().mask(id) } else { 0 }
 }
 
 /// What a `compute` decision puts in the place of the resource; the error says why it cannot be done.

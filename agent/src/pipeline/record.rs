@@ -6,6 +6,7 @@ use super::Pipeline;
 use crate::event::{Action, Belongs, Event, Mode};
 use crate::ledger::LedgerError;
 use crate::ledger::entry::{Attribution, DecidedBy, Entry, Kind, ResourceEntry};
+use crate::policy::recorder::Region;
 use crate::policy::input::{Context, Input, Subject, Tool};
 use crate::policy::{Decision, Drawn, Effect, Evaluation};
 use crate::session::Session;
@@ -96,6 +97,7 @@ pub(super) fn undecided(effect: Effect) -> Evaluation {
         output_hash: String::new(),
         cost: Duration::ZERO,
         drawn: Drawn::default(),
+        region: Region::default(),
     }
 }
 

@@ -34,7 +34,7 @@ mod worker;
 use std::collections::HashSet;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, RwLock};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Instant;
@@ -127,6 +127,7 @@ impl EnforcementPoint for Supervisor {
             moved: AtomicBool::new(false),
             calls: AtomicU32::new(session.calls.current()),
             had_calls: AtomicBool::new(false),
+            names: RwLock::new(session.engine.names().clone()),
             lineage: Lineage::default(),
         });
         if let Ok(mut sessions) = self.judge.sessions.write() {
@@ -140,6 +141,10 @@ impl EnforcementPoint for Supervisor {
         if let Some(known) = self.session(session.index) {
             known.enforce.store(session.mode == Mode::Enforce, Ordering::Release);
             known.generation.store(session.generation, Ordering::Release);
+            // After the generation: see `Judge::remembered`.
+            if let Ok(mut names) = known.names.write() {
+                names.clone_from(session.engine.names());
+            }
             let calls = session.calls.current();
             known.had_calls.fetch_or(calls != 0, Ordering::AcqRel);
             known.calls.store(calls, Ordering::Release);
@@ -221,7 +226,8 @@ impl VerdictSink for Supervisor {
 
     fn remember(&mut self, verdict: Remembered<'_>) -> Result<(), String> {
         let until = verdict.ttl.map(|ttl| Instant::now() + ttl);
-        self.judge.table.insert(verdict.domain, verdict.key.clone(), verdict.allow, until, verdict.evaluation)
+        let Remembered { session, domain, key, region, allow, evaluation, .. } = verdict;
+        self.judge.table.insert(session, domain, key, region, table::Verdict { allow, until, evaluation })
     }
 
     fn park(&mut self, _tid: i32, ticket: u64) {
