@@ -83,7 +83,10 @@ static __always_inline struct authz_verdict *remembered(struct authz_task *task,
 	key->names = e->names;
 	if (len > AUTHZ_KEY_MAX)
 		len = AUTHZ_KEY_MAX;
-	if (bpf_probe_read_kernel(key->name, len & 255, e->data)) {
+	barrier_var(len);	/* 6.1 loses the bound, which the compiler keeps in another register */
+	if (len > AUTHZ_KEY_MAX)
+		return NULL;
+	if (bpf_probe_read_kernel(key->name, len, e->data)) {
 		count(AUTHZ_CAUSE_READ);
 		return NULL;
 	}
