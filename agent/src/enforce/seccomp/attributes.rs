@@ -13,7 +13,8 @@ use nix::unistd::{AccessFlags, Gid, Uid, faccessat, fchown, fchownat, ftruncate,
 
 use super::call::{Call, Outcome, Result};
 use super::facts::put_file;
-use super::resolve::{End, Last, Place, by_descriptor, kind, path_of};
+use super::place::{End, Place, by_descriptor, kind, path_of};
+use super::resolve::Last;
 use crate::event::Action;
 use crate::sys::file;
 

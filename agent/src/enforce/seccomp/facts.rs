@@ -3,7 +3,7 @@
 
 use nix::sys::stat::{FileStat, SFlag};
 
-use super::resolve::kind;
+use super::place::kind;
 use super::target::Target;
 use crate::abi::raw::*;
 use crate::clock::monotonic_ns;
