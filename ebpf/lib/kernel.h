@@ -61,6 +61,7 @@ struct super_block {
 	__u32 s_dev;
 	struct file_system_type *s_type;
 	unsigned long s_flags;
+	unsigned long s_magic;
 	struct list_head s_mounts;		/* until 6.17 */
 };
 

@@ -122,6 +122,15 @@ fn put_inode(raw: &mut authz_event, stat: &FileStat) {
     }
 }
 
+/// Puts a message queue; none: it does not exist yet, or was not looked at.
+pub fn put_queue(raw: &mut authz_event, name: &[u8], stat: Option<&FileStat>) {
+    match stat {
+        Some(stat) => put_inode(raw, stat),
+        None => raw.flags |= AUTHZ_EVENT_NEGATIVE,
+    }
+    put(raw, AUTHZ_OBJ_ANON, b"mqueue", name);
+}
+
 /// Puts a process.
 pub fn put_process(raw: &mut authz_event, pid: i32) {
     raw.object = AUTHZ_OBJ_PROCESS as u8;

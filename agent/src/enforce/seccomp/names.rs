@@ -308,7 +308,8 @@ pub fn link(call: &Call<'_>) -> Result {
     };
     let stat = Some(fstat(&source)?);
     both(call, Action::FileLink, (&path_of(source.as_fd())?, &stat), (&to.path()?, &None))?;
-    if by_number {
+    // Of a descriptor it counts who opened it; of the working directory nothing.
+    if by_number && from.0 != here {
         linkat(&source, "", &to.folder, to.written(), LinkatFlags::from(AtFlags::AT_EMPTY_PATH))?;
     } else {
         let source = by_descriptor(source.as_fd());

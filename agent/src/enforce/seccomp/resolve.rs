@@ -254,11 +254,18 @@ impl<'a> Resolver<'a> {
             _ => false,
         };
         let name = if at_root { b"." } else { name };
-        let there = self.open(folder, name, OFlag::empty(), ResolveFlag::RESOLVE_NO_XDEV)?;
-        if at_root && self.limits.contains(ResolveFlag::RESOLVE_BENEATH) {
-            return Err(Errno::EXDEV);
+        let there = self.open(folder, name, OFlag::empty(), ResolveFlag::RESOLVE_NO_XDEV);
+        let beyond = at_root && self.limits.contains(ResolveFlag::RESOLVE_BENEATH);
+        match there {
+            Ok(_) if beyond => Err(self.beyond()),
+            Err(Errno::EXDEV) => Err(self.beyond()),
+            there => there,
         }
-        Ok(there)
+    }
+
+    /// The error for `..` beyond a limit: the kernel starts anew there, more slowly, and goes on counting links.
+    fn beyond(&self) -> Errno {
+        if 2 * self.links > LINKS_MAX { Errno::ELOOP } else { Errno::EXDEV }
     }
 
     fn follow(
