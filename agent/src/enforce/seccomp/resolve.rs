@@ -120,7 +120,7 @@ impl<'a> Resolver<'a> {
             return Err(Errno::ENOENT);
         }
         if name.is_empty() {
-            return Ok(Place { folder: self.to_root(None)?, name: Vec::new() });
+            return Ok(Place { folder: self.jump_to_root(None)?, name: Vec::new() });
         }
         // With a dot, since it must be a folder that the thread may search.
         match self.resolve(start, &[above, b"."].concat(), Last::Follow)? {
@@ -130,7 +130,7 @@ impl<'a> Resolver<'a> {
     }
 
     /// Where an absolute path starts; `from`: where the link is that has it.
-    fn to_root(&mut self, from: Option<&OwnedFd>) -> Result<OwnedFd, Errno> {
+    fn jump_to_root(&mut self, from: Option<&OwnedFd>) -> Result<OwnedFd, Errno> {
         if self.limits.contains(ResolveFlag::RESOLVE_BENEATH) {
             return Err(Errno::EXDEV);
         }
@@ -151,7 +151,7 @@ impl<'a> Resolver<'a> {
 
     fn walk(&mut self, start: &OwnedFd, path: Vec<u8>, last: Last) -> Result<End, Errno> {
         let mut folder = if path.starts_with(b"/") {
-            self.to_root(None)?
+            self.jump_to_root(None)?
         } else {
             start.try_clone().map_err(|_| Errno::EMFILE)?
         };
@@ -200,7 +200,7 @@ impl<'a> Resolver<'a> {
                     }
                     Jump::Path(mut target) => {
                         if target.starts_with(b"/") {
-                            folder = self.to_root(Some(&folder))?;
+                            folder = self.jump_to_root(Some(&folder))?;
                         }
                         target.append(&mut rest);
                         rest = target;
