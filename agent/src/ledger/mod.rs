@@ -44,5 +44,5 @@ pub use entry::{Attribution, DecidedBy, Entry, Hex, Kind, ResourceEntry};
 pub use files::{LedgerError, MAX_LINE, ledger_of};
 pub use reader::{Reader, Record};
 pub use readers::{Readers, instances};
-pub use store::{Options, Store, Ticket};
+pub use store::{Observer, Options, Store, Ticket};
 pub use time::Time;
