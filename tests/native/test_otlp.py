@@ -163,11 +163,11 @@ def exported(place, identity):
             log["attributes"].get("authz.resource.id"))
         wrong = [(entry, records[entry["seq"]]) for entry in entries if not same(entry, records[entry["seq"]])]
         check(named("under the ledger's ids and words"), not wrong, wrong[:1])
-        [denied] = [log for log in records.values() if log["attributes"].get("file.path") == f"{top}/prod/x"
-                    and log["attributes"]["authz.result.effect"] == "deny" and log["eventName"] == "authz.decision"
-                    and log["attributes"].get("process.pid")][:1] or [None]
+        [denied, *_] = [log for log in records.values() if log["attributes"].get("file.path") == f"{top}/prod/x"
+                        and log["eventName"] == "authz.decision" and log["attributes"].get("process.pid")] or [None]
         check(named("a denied system call is under its tool call's span"), denied and denied["traceId"] == TRACE
               and denied["spanId"] == told[0]["span_id"] and denied["severityNumber"] == "SEVERITY_NUMBER_WARN"
+              and denied["attributes"]["authz.result.effect"] == "deny"
               and denied["attributes"]["authz.result.rules"][0]["id"] == "no-prod" and "[no-prod]" in denied["body"], denied)
         check(named("the secret does not leave"), SECRET.encode() not in collector.raw() and "toolu_7" in str(logs))
 

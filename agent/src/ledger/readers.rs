@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use super::entry::Hex;
 use super::files::{self, LedgerError};
-use super::reader::{Reader, Record};
+use super::reader::{self, Reader, Record};
 use super::sessions;
 
 /// Iterates over the entries of every `<state>/<instance>/ledger`, the oldest instance first: their
@@ -44,7 +44,7 @@ pub fn likely_first(instances: Vec<PathBuf>, id: &str) -> Vec<PathBuf> {
         let name = instance.file_name().unwrap_or_default().to_string_lossy();
         let began = times_of(&name).map_or(0, |(first, _)| first);
         let ledger = files::ledger_of(instance);
-        let written = [ledger.join("checkpoint"), ledger.join("wal")].iter().filter_map(|path| {
+        let written = [ledger.join("checkpoint"), ledger.join("wal")].into_iter().filter_map(|path| {
             let since = path.metadata().ok()?.modified().ok()?.duration_since(UNIX_EPOCH).ok()?;
             Some(since.as_millis() as u64)
         });
@@ -87,6 +87,16 @@ impl Readers {
         let mut readers = Self::open(state)?;
         readers.left = likely_first(readers.left.into(), id).into();
         Ok(readers)
+    }
+
+    /// How many entries are signed in the ledgers that are left: about as many as will be read.
+    pub fn signed(&self) -> u64 {
+        let signed = |instance: &PathBuf| {
+            let ledger = files::ledger_of(instance);
+            let (checkpoint, _) = reader::checkpoint(&ledger).ok()??;
+            Some(checkpoint.size - reader::pruned(&ledger).ok()?.min(checkpoint.size))
+        };
+        self.left.iter().filter_map(signed).sum()
     }
 
     /// Leaves the ledgers out that come after this one.

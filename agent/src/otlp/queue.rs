@@ -96,3 +96,43 @@ fn tool_names(input: &Value) -> Option<ToolNames> {
     let text = |name: &str| tool[name].as_str().map(str::to_owned);
     Some(ToolNames { server: text("server"), name: text("name")?, call_id: text("call_id") })
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::ledger::{Kind, ResourceEntry};
+
+    #[test]
+    fn what_does_not_fit_is_counted_and_nobody_waits() {
+        let (tap, mut queue) = Tap::new();
+        (0..QUEUE + 5).for_each(|_| tap.appended(Entry::new(Kind::Gap)));
+        tap.signed("note");
+        assert_eq!((tap.counts.dropped(), tap.counts.sent()), (6, 0));
+        queue.try_recv().unwrap();
+        tap.signed("note");
+        assert_eq!(tap.counts.dropped(), 6);
+        drop(queue);
+        tap.signed("note");
+        assert_eq!(tap.counts.dropped(), 7);
+    }
+
+    #[test]
+    fn inputs_and_arguments_stay() {
+        let (tap, mut queue) = Tap::new();
+        let mut entry = Entry::new(Kind::Decision);
+        let tool = json!({ "server": "s", "name": "n", "call_id": "c", "arguments": { "path": "hidden" } });
+        entry.input = Some(json!({ "context": { "tool": tool } }));
+        let properties = json!({ "arguments": { "path": "hidden" } });
+        let properties = properties.as_object().cloned().unwrap();
+        entry.resource = Some(ResourceEntry { kind: "tool".into(), id: "s/n".into(), properties, raw: None });
+        tap.appended(entry);
+        let Ok(Item::Entry(entry, Some(names))) = queue.try_recv() else { panic!("no entry with a tool") };
+        assert!(!serde_json::to_string(&entry).unwrap().contains("hidden"));
+        assert_eq!(
+            (names.server.as_deref(), names.name.as_str(), names.call_id.as_deref()),
+            (Some("s"), "n", Some("c"))
+        );
+    }
+}

@@ -215,3 +215,69 @@ fn span(
             .build(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::ledger::Decision;
+
+    fn opened(decision: Decision) -> Entry {
+        let mut entry = Entry::new(Kind::Decision);
+        (entry.trace_id, entry.span_id) = (Some(Hex([1; 16])), Some(Hex([2; 8])));
+        (entry.layer, entry.action) = (Some(Layer::Mcp), Some(Action::ToolCall.into()));
+        (entry.decision, entry.enforced) = (Some(decision), Some(true));
+        entry.detail = Some(json!({ "parent_span": null }));
+        entry
+    }
+
+    fn allowed() -> Entry {
+        opened(Decision { effect: Effect::Allow, ..Decision::deny("r", "") })
+    }
+
+    fn closed(call: Uuid) -> Entry {
+        let mut entry = Entry::new(Kind::CallClosed);
+        entry.detail = Some(json!({ "call": call, "outcome": "ok" }));
+        entry
+    }
+
+    #[test]
+    fn a_call_ends_once() {
+        let mut spans = Spans::default();
+        let call = allowed();
+        assert!(spans.see(&call, None).is_empty());
+        let [ended] = &spans.see(&closed(call.id), None)[..] else { panic!("one span") };
+        assert!(ended.end_time > ended.start_time && ended.name == "tools/call ");
+        assert!(spans.see(&closed(call.id), None).is_empty());
+        let denied = spans.see(&opened(Decision::deny("no", "never")), None);
+        assert_eq!(denied[0].status, Status::error("denied [no]: never"));
+        // What it implies has the call's span and is none of its own.
+        let mut implied = allowed();
+        implied.detail = Some(json!({ "implied_by": call.id }));
+        assert!(spans.see(&implied, None).is_empty() && spans.calls.is_empty());
+    }
+
+    #[test]
+    fn calls_that_never_end_are_bounded() {
+        let mut spans = Spans::default();
+        let first = allowed();
+        spans.see(&first, None);
+        let given_up: usize = (0..OPEN_MAX + 9).map(|_| spans.see(&allowed(), None).len()).sum();
+        assert_eq!((given_up, spans.calls.len()), (10, OPEN_MAX));
+        assert!(spans.see(&closed(first.id), None).is_empty());
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_no_span() {
+        let mut spans = Spans::default();
+        for detail in [json!(null), json!([]), json!({ "call": 7 }), json!({ "call": "x", "outcome": [] })] {
+            for kind in [Kind::CallClosed, Kind::Decision, Kind::SessionStart, Kind::SessionEnd, Kind::Answer]
+            {
+                let mut entry = Entry::new(kind);
+                entry.detail = Some(detail.clone());
+                assert!(spans.see(&entry, None).is_empty());
+            }
+        }
+    }
+}

@@ -255,7 +255,7 @@ fn prove_growth<W: Write>(from: &Path, state: &Path, out: &mut Output<W>) -> any
     for instance in instances(state)? {
         let ledger = ledger_of(&instance);
         let key = own_key(state, &instance)?;
-        if !check::checkpoint(&ledger, &key)?.is_some_and(|now| now.origin == old.1.origin) {
+        if check::checkpoint(&ledger, &key)?.is_none_or(|now| now.origin != old.1.origin) {
             continue;
         }
         let old = key.checkpoint(&old.0).with_context(|| from.display().to_string())?;
