@@ -2,7 +2,6 @@
 /* POSIX message queues: files of an internal mount, which no hook of paths sees being made or removed. */
 #pragma once
 
-#define MQUEUE_MAGIC 0x19800202UL
 #define SYS_MQ_OPEN 240
 #define SYS_MQ_UNLINK 241
 #define COMPAT_MQ_OPEN 277
@@ -10,12 +9,12 @@
 #define X32_BIT 0x40000000u
 
 /* By these calls alone: where the file system is mounted, the hooks of paths have decided already. */
-static __always_inline int decide_queue(struct inode *dir, struct dentry *dentry, __u8 action, __u32 nr, __u32 compat)
+static __always_inline int decide_queue(struct dentry *dentry, __u8 action, __u32 nr, __u32 compat)
 {
 	struct call *call;
 
 	FILE_HOOK(task);
-	if (BPF_CORE_READ(dir, i_sb, s_magic) != MQUEUE_MAGIC)
+	if (!is_queue(dentry))
 		return 0;
 	if ((syscall_number() & ~X32_BIT) != (compat_call() ? compat : nr))
 		return 0;
@@ -30,11 +29,11 @@ static __always_inline int decide_queue(struct inode *dir, struct dentry *dentry
 SEC("lsm/inode_create")
 int BPF_PROG(inode_create, struct inode *dir, struct dentry *dentry, unsigned short mode)
 {
-	return decide_queue(dir, dentry, AUTHZ_FILE_CREATE, SYS_MQ_OPEN, COMPAT_MQ_OPEN);
+	return decide_queue(dentry, AUTHZ_FILE_CREATE, SYS_MQ_OPEN, COMPAT_MQ_OPEN);
 }
 
 SEC("lsm/inode_unlink")
 int BPF_PROG(inode_unlink, struct inode *dir, struct dentry *dentry)
 {
-	return decide_queue(dir, dentry, AUTHZ_FILE_DELETE, SYS_MQ_UNLINK, COMPAT_MQ_UNLINK);
+	return decide_queue(dentry, AUTHZ_FILE_DELETE, SYS_MQ_UNLINK, COMPAT_MQ_UNLINK);
 }

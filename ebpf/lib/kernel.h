@@ -272,6 +272,7 @@ struct sockaddr_in6_raw {
 #define S_IFREG 0100000
 #define S_IFDIR 0040000
 
+#define MQUEUE_MAGIC 0x19800202ul
 #define SB_INTERNAL (1ul << 22 | 1ul << 31)	/* SB_KERNMOUNT, SB_NOUSER: pipes, sockets, memfds */
 
 #define FMODE_READ 0x1u
