@@ -4,7 +4,6 @@
  *   life.h    task_alloc bprm_committed_creds task_fix_setuid: the label and its domain
  *   file.h    file_open file_receive path_* file_truncate: file.*
  *   attr.h    path_chmod path_chown inode_setattr inode_*xattr inode_*_acl file_ioctl: file.setattr
- *   queue.h   inode_create inode_unlink, for message queues: file.create, file.delete
  *   exec.h    bprm_check_security mmap_file file_mprotect: process.exec
  *   net.h     socket_connect socket_bind socket_sendmsg unix_stream_connect unix_may_send: net.*
  *   system.h  mounts, namespaces, bpf, perf, modules, io_uring, raw sockets: system.*
@@ -26,7 +25,6 @@
 #include "lib/names.h"
 #include "hooks/life.h"
 #include "hooks/file.h"
-#include "hooks/queue.h"
 #include "hooks/attr.h"
 #include "hooks/exec.h"
 #include "hooks/net.h"

@@ -61,7 +61,6 @@ struct super_block {
 	__u32 s_dev;
 	struct file_system_type *s_type;
 	unsigned long s_flags;
-	unsigned long s_magic;
 	struct list_head s_mounts;		/* until 6.17 */
 };
 
@@ -272,7 +271,6 @@ struct sockaddr_in6_raw {
 #define S_IFREG 0100000
 #define S_IFDIR 0040000
 
-#define MQUEUE_MAGIC 0x19800202ul
 #define SB_INTERNAL (1ul << 22 | 1ul << 31)	/* SB_KERNMOUNT, SB_NOUSER: pipes, sockets, memfds */
 
 #define FMODE_READ 0x1u

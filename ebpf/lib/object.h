@@ -173,12 +173,6 @@ static __always_inline void put_anonymous(struct authz_event *e, struct dentry *
 	e->other_len = n > 0 && n <= 256 ? n - 1 : 0;
 }
 
-/* A message queue: its mount is in no namespace, or internal, as the kernel's version has it. */
-static __always_inline bool_t is_queue(struct dentry *dentry)
-{
-	return BPF_CORE_READ(dentry, d_sb, s_magic) == MQUEUE_MAGIC;
-}
-
 /* The object at (mnt, dentry) is what will be decided. */
 static __noinline int put_object(struct call *call, struct vfsmount *mnt, struct dentry *dentry)
 {
@@ -189,7 +183,7 @@ static __noinline int put_object(struct call *call, struct vfsmount *mnt, struct
 	if (!BPF_CORE_READ(dentry, d_hash.pprev) && !(e->flags & AUTHZ_EVENT_NEGATIVE))
 		e->flags |= AUTHZ_EVENT_UNLINKED;
 	kind = mount_kind(mnt);
-	if (kind == AUTHZ_OBJ_ANON || (kind == AUTHZ_OBJ_FOREIGN && is_queue(dentry))) {
+	if (kind == AUTHZ_OBJ_ANON) {
 		put_anonymous(e, dentry);
 		return 0;
 	}

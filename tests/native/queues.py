@@ -1,4 +1,4 @@
-"""POSIX message queues, by either back end: files without a path, decided before they are made, opened or removed."""
+"""POSIX message queues, files without a path, decided before they are made, opened or removed."""
 
 import harness
 from harness import check
