@@ -107,7 +107,10 @@ def together(*options):
             ["git", "git_commit", {"repo_path": str(repo), "message": "m"}],
             ["time", "convert_time", zones],
             ["everything", "echo", {"message": "hello"}]])
-        if not check("together: four servers, each behind a gate of one session", isinstance(seen, list) and len(seen) == 5, seen):
+        denials = [json.loads(line) for line in harness.authz("ledger", "--state", state, "list", "--json", "--limit", "0",
+                                                              "--effect", "deny").stdout.splitlines()]
+        if not check("together: four servers, each behind a gate of one session", isinstance(seen, list) and len(seen) == 5,
+                     (denials[:3], seen)):
             return
         check("together: a declared write is denied at the gate", seen[0][0]
               and "Agents do not write production files. [rule prod" in seen[0][1], seen[0])
@@ -117,8 +120,6 @@ def together(*options):
               f"{top}/prod/hidden: Agents do not write production files. [rule prod" in seen[2][1], seen[2])
         check("together: nothing is in the protected folder", not list((top / "prod").iterdir()))
         check("together: the others answer", not seen[3][0] and not seen[4][0] and "hello" in seen[4][1], seen[3:])
-        done = harness.authz("ledger", "--state", state, "list", "--json", "--limit", "0", "--effect", "deny")
-        denials = [json.loads(line) for line in done.stdout.splitlines()]
         mine = [entry for entry in denials if entry["resource"]["id"].startswith(f"{top}/prod/")]
         layers = {entry["layer"] for entry in mine}
         check("together: both are in one ledger, by one rule, under one trace of one session",

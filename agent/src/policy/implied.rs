@@ -286,14 +286,17 @@ mod tests {
     fn a_name_in_another_case_is_refused() {
         let write = json!([{"action": "file.write", "path": "arguments.file_path"}]);
         for name in ["File_Path", "filePath", "FILE_PATH", "file-path", "\u{17f}file_path"] {
-            let variant = matches!(implied(write.clone(), json!({ name: "/x" })), Err(ImpliedError::Variant(..)));
+            let variant =
+                matches!(implied(write.clone(), json!({ name: "/x" })), Err(ImpliedError::Variant(..)));
             assert_eq!(variant, name.is_ascii(), "{name}");
             let both = implied(write.clone(), json!({ name: "/x", "file_path": "/y" }));
             assert_eq!(both.is_err(), name.is_ascii(), "{name}");
         }
         let deep = json!([{"action": "file.read", "path": "arguments.edits.path"}]);
         let arguments = json!({"edits": [{"path": "/a"}, {"Path": "/b"}]});
-        assert!(matches!(implied(deep, arguments), Err(ImpliedError::Variant(at, _)) if at == "/edits/1/Path"));
+        assert!(
+            matches!(implied(deep, arguments), Err(ImpliedError::Variant(at, _)) if at == "/edits/1/Path")
+        );
     }
 
     #[test]
