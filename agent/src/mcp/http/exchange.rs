@@ -189,13 +189,11 @@ impl Exchange {
         }
         let mut then = Then::GoOn;
         while then == Then::GoOn {
-            let next = match &mut self.head {
-                // A client that goes before its answer begins waits for nothing that is held.
-                Some(head) => tokio::select! {
-                    next = queue.recv() => next,
-                    () = head.closed() => None,
-                },
-                None => queue.recv().await,
+            // A client that is gone waits for nothing that is held; what has come for it is dealt with first.
+            let next = tokio::select! {
+                biased;
+                next = queue.recv() => next,
+                () = gone(&mut self.head, &self.parts) => None,
             };
             then = match next {
                 Some(Out::Server { line, about: Some(_) }) => self.forward(line, &mut queue).await,
