@@ -67,6 +67,9 @@ impl Sealer {
     pub(super) fn run(mut self) {
         loop {
             let (durable, over) = self.next_turn();
+            if over && self.shared.lock().leave {
+                return;
+            }
             if let Err(error) = self.seal(durable, over) {
                 tracing::error!(%error, "the ledger stops, for it cannot be signed; nothing is recorded from here on");
                 self.shared.lock().failed = Some(LedgerError::Failed(error.to_string()));
@@ -122,6 +125,9 @@ impl Sealer {
             let note = self.signer.sign(&checkpoint);
             files::write_whole(&self.folder.join(tile::CHECKPOINT), note.as_bytes())?;
             self.sealed = durable;
+            if let Some(observer) = &self.options.observer {
+                observer.signed(&note);
+            }
             self.clean_partials(before)?;
         }
         // After an error the log stays as it is: it may have more than was reported.

@@ -37,6 +37,17 @@ pub struct Options {
     pub linger: Duration,
     /// How many bytes may be queued before [`Store::append`] waits for the disk.
     pub queue: usize,
+    /// Who is told what is appended and signed.
+    pub observer: Option<Arc<dyn Observer>>,
+}
+
+/// Sees the ledger grow: what it gets is what is stored, secrets taken out. It must not block.
+pub trait Observer: std::fmt::Debug + Send + Sync {
+    /// An entry was queued for the disk.
+    fn appended(&self, entry: Entry);
+
+    /// A checkpoint was signed and is on the disk.
+    fn signed(&self, checkpoint: &str);
 }
 
 impl Default for Options {
@@ -47,6 +58,7 @@ impl Default for Options {
             keys: None,
             linger: Duration::from_millis(50),
             queue: 16 << 20,
+            observer: None,
         }
     }
 }
@@ -73,6 +85,8 @@ pub(super) struct Queue {
     pub(super) unsealed: u64,
     /// The writer has ended.
     pub(super) over: bool,
+    /// What is not signed when it ends is left to the next who opens the ledger.
+    pub(super) leave: bool,
 }
 
 pub(super) struct Shared {
@@ -126,6 +140,7 @@ impl Store {
             closing: false,
             unsealed: 0,
             over: false,
+            leave: false,
         };
         let shared = Arc::new(Shared {
             queue: Mutex::new(queue),
@@ -210,6 +225,10 @@ impl Store {
         if wake {
             self.shared.work.notify_one();
         }
+        if let Some(observer) = &self.options.observer {
+            entry.seq = seq;
+            observer.appended(entry);
+        }
         Ok(Ticket(seq))
     }
 
@@ -267,6 +286,11 @@ impl Store {
     pub fn flush(&self) -> Result<(), LedgerError> {
         let next = self.shared.lock().next_seq;
         next.checked_sub(1).map_or(Ok(()), |last| self.wait(Ticket(last)))
+    }
+
+    /// Leaves the signing of what is durable to whoever opens the ledger next: dropping the store is quicker.
+    pub fn leave_unsigned(&self) {
+        self.shared.lock().leave = true;
     }
 
     /// Why nothing is recorded any more, if so.

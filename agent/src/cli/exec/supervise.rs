@@ -111,6 +111,7 @@ fn start_daemon(exec: &Exec) -> anyhow::Result<(PathBuf, JoinHandle<anyhow::Resu
         backend: Backend::Seccomp,
         session: None,
         http: exec.http.resolve()?,
+        otlp: exec.otlp.resolve()?,
     };
     let (ready, socket) = channel();
     let daemon = std::thread::Builder::new()

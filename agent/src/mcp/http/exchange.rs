@@ -2,6 +2,7 @@
 
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use http_body_util::{BodyExt, Limited};
 use hyper::body::{Bytes, Incoming};
@@ -22,6 +23,9 @@ use crate::text::escape;
 
 /// JSON-RPC's code for headers that do not repeat the body.
 const HEADER_MISMATCH: i32 = -32020;
+
+/// How long the server may think before it begins to answer.
+const THINK: Duration = Duration::from_secs(600);
 
 /// A request of the client on its way through.
 struct Exchange {
@@ -101,7 +105,7 @@ impl Front {
         for out in conversation.client(line).await {
             let Out::Server { line, .. } = out else { continue };
             let sent = match headers::onward(headers, mirrors, &line) {
-                Ok(headers) => self.upstream.send(Method::POST, headers, Some(line)).await,
+                Ok(headers) => self.upstream.send(Method::POST, headers, Some(line), THINK).await,
                 Err(why) => return mismatch(None, &why),
             };
             match sent {
@@ -119,7 +123,7 @@ impl Front {
             return plain(StatusCode::METHOD_NOT_ALLOWED, "without Mcp-Session-Id there is no stream");
         };
         let conversation = self.conversations.find(Some(&name));
-        let answer = match self.upstream.send(Method::GET, headers::pass(&headers), None).await {
+        let answer = match self.upstream.send(Method::GET, headers::pass(&headers), None, THINK).await {
             Ok(answer) => answer,
             Err(error) => return lost(None, &error),
         };
@@ -157,7 +161,7 @@ impl Front {
     /// The client ends the conversation.
     pub(super) async fn ended(&self, headers: HeaderMap) -> Response<Reply> {
         let name = session(&headers).ok().flatten();
-        match self.upstream.send(Method::DELETE, headers::pass(&headers), None).await {
+        match self.upstream.send(Method::DELETE, headers::pass(&headers), None, THINK).await {
             Ok(answer) => {
                 if let Some(name) = name.filter(|_| answer.status().is_success()) {
                     self.conversations.end(&name);
@@ -176,7 +180,7 @@ impl Front {
                 own.insert(hyper::header::HeaderName::from_static(name), value.clone());
             }
         }
-        if let Err(error) = self.upstream.send(Method::POST, own, Some(line)).await {
+        if let Err(error) = self.upstream.send(Method::POST, own, Some(line), THINK).await {
             eprintln!("authz: the server could not be told: {}", escape(&error));
         }
     }
@@ -189,13 +193,11 @@ impl Exchange {
         }
         let mut then = Then::GoOn;
         while then == Then::GoOn {
-            let next = match &mut self.head {
-                // A client that goes before its answer begins waits for nothing that is held.
-                Some(head) => tokio::select! {
-                    next = queue.recv() => next,
-                    () = head.closed() => None,
-                },
-                None => queue.recv().await,
+            // A client that is gone waits for nothing that is held; what has come for it is dealt with first.
+            let next = tokio::select! {
+                biased;
+                next = queue.recv() => next,
+                () = gone(&mut self.head, &self.parts) => None,
             };
             then = match next {
                 Some(Out::Server { line, about: Some(_) }) => self.forward(line, &mut queue).await,
@@ -224,8 +226,12 @@ impl Exchange {
 
     /// The request goes to the server, and its answer comes back.
     async fn forward(&mut self, line: Vec<u8>, queue: &mut mpsc::UnboundedReceiver<Out>) -> Then {
+        let lasts = self.lasts();
         let sent = match headers::onward(&self.headers, &self.mirrors, &line) {
-            Ok(headers) => self.front.upstream.send(Method::POST, headers, Some(line)).await,
+            Ok(headers) => tokio::select! {
+                sent = self.front.upstream.send(Method::POST, headers, Some(line), THINK) => sent,
+                () = gone(&mut self.head, &self.parts), if !lasts => Err("the client is gone".into()),
+            },
             Err(why) => Err(why),
         };
         let answer = match sent {
@@ -260,10 +266,23 @@ impl Exchange {
         Then::GoOn
     }
 
-    /// The server answers by a stream. It may end before the answer: the client comes for the rest by GET.
+    /// Whether the request may outlive its connection. In a conversation with a name a client that is gone has taken
+    /// nothing back: the server goes on, and the call is open until it has answered. Without one, that was all.
+    fn lasts(&self) -> bool {
+        self.headers.contains_key(SESSION_ID)
+    }
+
+    /// The server answers by a stream. It may end before the answer, if the client can come for the rest by GET.
     async fn stream(&mut self, body: Incoming, queue: &mut mpsc::UnboundedReceiver<Out>) -> Then {
         let mut stream = Stream::new(body);
-        while let Some(event) = stream.next().await {
+        let (lasts, mut resumable) = (self.lasts(), false);
+        loop {
+            let event = tokio::select! {
+                event = stream.next() => event,
+                () = gone(&mut self.head, &self.parts), if !lasts => None,
+            };
+            let Some(event) = event else { break };
+            resumable |= event.resumable();
             let Some(message) = event.message() else {
                 if self.send(event.encode()).await == Then::End {
                     return Then::End;
@@ -280,7 +299,10 @@ impl Exchange {
                 }
             }
         }
-        Then::End
+        if lasts && resumable {
+            return Then::End;
+        }
+        self.failed(StatusCode::BAD_GATEWAY, "its stream ended before").await
     }
 
     /// Something of the gate's for either side.
@@ -330,13 +352,13 @@ impl Exchange {
         if let Some(head) = self.head.take() {
             let (parts, body) = mpsc::channel(QUEUE);
             let passing = self.answered.take().map(|(_, passing)| passing).unwrap_or_default();
-            if head.send(streaming(&passing, body)).is_err() {
-                return Then::End;
-            }
+            // Whoever is gone has dropped the other end of it.
+            head.send(streaming(&passing, body)).ok();
             self.parts = Some(parts);
         }
         match &self.parts {
             Some(parts) if parts.send(part.into()).await.is_ok() => Then::GoOn,
+            _ if self.lasts() => Then::GoOn,
             _ => Then::End,
         }
     }
@@ -349,6 +371,15 @@ impl Exchange {
         self.answered = Some((status, passing));
         drop(self.conversation.server(line).await);
         Then::GoOn
+    }
+}
+
+/// Ends when the client is gone.
+async fn gone(head: &mut Option<oneshot::Sender<Response<Reply>>>, parts: &Option<mpsc::Sender<Bytes>>) {
+    match (head, parts) {
+        (Some(head), _) => head.closed().await,
+        (None, Some(parts)) => parts.closed().await,
+        (None, None) => std::future::pending().await,
     }
 }
 
