@@ -340,6 +340,14 @@ pub struct Event {
     pub observe: bool,
 }
 
+impl Event {
+    /// It changes something or starts a program: recorded one by one, while reads are counted by region.
+    pub fn leaves_trace(&self) -> bool {
+        self.operation.action != Action::FileRead
+            && self.operation.resource.properties.get("role").is_none_or(|role| role != "library")
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

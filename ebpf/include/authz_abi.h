@@ -85,7 +85,7 @@ enum authz_effect {
 enum authz_kind {
 	AUTHZ_KIND_ASK = 1,	/* not known; ticket != 0: the thread is held and waits for its answer */
 	AUTHZ_KIND_DENIED = 2,	/* the table denied it (observe: would have) */
-	AUTHZ_KIND_ALLOWED = 3,	/* the table allowed it, sent only under AUTHZ_SESSION_AUDIT_EACH */
+	AUTHZ_KIND_ALLOWED = 3,	/* the table allowed it; a read is sent only under AUTHZ_SESSION_AUDIT_EACH */
 	AUTHZ_KIND_FAILED = 4,	/* decided by the fail direction; see cause */
 };
 

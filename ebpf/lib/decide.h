@@ -225,6 +225,12 @@ static __noinline int answered_by_table(struct call *call)
 	return 1;
 }
 
+/* What changes something or starts a program is recorded one by one; reads are counted by region. */
+static __always_inline bool_t leaves_trace(struct authz_event *e)
+{
+	return e->action != AUTHZ_FILE_READ && e->role != AUTHZ_ROLE_LIBRARY;
+}
+
 /* The object of call->event is complete: decide. */
 static __noinline int decide(struct authz_task *task, struct call *call)
 {
@@ -254,7 +260,7 @@ static __noinline int decide(struct authz_task *task, struct call *call)
 			return obey(task, AUTHZ_EFFECT_DENY);
 		call->event.kind = AUTHZ_KIND_DENIED;
 		send(task, call);
-	} else if (session->flags & AUTHZ_SESSION_AUDIT_EACH) {
+	} else if ((session->flags & AUTHZ_SESSION_AUDIT_EACH) || leaves_trace(&call->event)) {
 		call->event.kind = AUTHZ_KIND_ALLOWED;
 		send(task, call);
 	}

@@ -202,7 +202,8 @@ impl BpfLsm {
             .load(OBJECT)
             .map_err(|error| Error::Object(Box::new(error)))?;
         let mut this_maps = StdHashMap::new();
-        for name in ["tasks", "sessions", "state", "verdicts", "name_groups", "answers", "counters", "events"] {
+        for name in ["tasks", "sessions", "state", "verdicts", "name_groups", "answers", "counters", "events"]
+        {
             let map = ebpf.take_map(name).ok_or(Error::Missing("(map)"))?;
             this_maps.insert(name, map);
         }

@@ -177,7 +177,9 @@ impl VerdictSink for Kernel {
     fn remember(&mut self, verdict: Remembered<'_>) -> Result<(), String> {
         let bits = wire::significant_bits(verdict.key, verdict.region).ok_or("the name is too long")?;
         let point = regions::point(verdict.domain, verdict.key);
-        for (start, bits, evaluation) in self.regions.insert(verdict.session, &point, 64 + bits, verdict.evaluation) {
+        for (start, bits, evaluation) in
+            self.regions.insert(verdict.session, &point, 64 + bits, verdict.evaluation)
+        {
             let (bits, key) = wire::key_at(&start, bits);
             self.lsm.forget(bits, key, evaluation);
         }

@@ -89,7 +89,8 @@ impl<T> Regions<T> {
         let mut gone = Vec::new();
         let begin = start(point, bits);
         let around = self.known.range::<[u8], _>((Unbounded, Included(&begin[..]))).next_back();
-        let around = around.filter(|(begin, known)| covers(begin, known.bits, point)).map(|(begin, _)| begin.clone());
+        let around =
+            around.filter(|(begin, known)| covers(begin, known.bits, point)).map(|(begin, _)| begin.clone());
         let within = self.known.range(begin.clone()..).take_while(|(other, _)| covers(&begin, bits, other));
         let within: Vec<Start> = within.map(|(other, _)| other.clone()).chain(around).collect();
         for other in within {
@@ -108,8 +109,12 @@ impl<T> Regions<T> {
 
     fn make_room(&mut self, of: impl Fn(&Known<T>) -> bool) -> Vec<(Start, usize, T)> {
         let used = |known: &Known<T>| known.used.load(Ordering::Relaxed);
-        let mut oldest: Vec<(u64, Start)> =
-            self.known.iter().filter(|(_, known)| of(known)).map(|(begin, known)| (used(known), begin.clone())).collect();
+        let mut oldest: Vec<(u64, Start)> = self
+            .known
+            .iter()
+            .filter(|(_, known)| of(known))
+            .map(|(begin, known)| (used(known), begin.clone()))
+            .collect();
         let count = EVICTED.min(oldest.len());
         if count < oldest.len() {
             oldest.select_nth_unstable(count);

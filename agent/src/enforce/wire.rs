@@ -6,8 +6,8 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use serde_json::{Map, Value, json};
 
 use crate::abi::{self, VerdictKey, raw::*};
-use crate::policy::recorder::Region;
 use crate::event::{Action, Belongs, Event, EventKind, FileIdentity, Key, Layer, Operation, Resource, Task};
+use crate::policy::recorder::Region;
 
 /// A record that is not understood: a bug or a version mismatch.
 #[derive(Debug, thiserror::Error)]
@@ -292,7 +292,9 @@ pub fn significant_bits(key: &Key, region: Region) -> Option<usize> {
         AUTHZ_OBJ_PATH | AUTHZ_OBJ_UNIX_PATH => after("unix:"),
         AUTHZ_OBJ_UNIX_ABSTRACT => after("unix:@"),
         // Family, protocol and port stand before the address.
-        AUTHZ_OBJ_ADDRESS if after("tcp://") == 0 => std::mem::offset_of!(authz_address, addr) * 8 + region.ip_bits,
+        AUTHZ_OBJ_ADDRESS if after("tcp://") == 0 => {
+            std::mem::offset_of!(authz_address, addr) * 8 + region.ip_bits
+        }
         AUTHZ_OBJ_ANON if after("anon:") == 0 => 0,
         _ if region.id_bits == 0 => 0,
         _ => whole,

@@ -18,12 +18,13 @@ use crate::event::{Action, Event, EventKind, Layer, Mode};
 use crate::hold::Holds;
 use crate::ledger::entry::DecidedBy;
 use crate::ledger::{Store, Ticket};
+use crate::policy::engine::hash_of;
 use crate::policy::recorder::Region;
 use crate::policy::region::{self, Remember};
 use crate::policy::{Effect, Evaluation};
-use crate::session::{Session, Sessions};
 use crate::session::calls::Attributed;
 use crate::session::identity::Hashes;
+use crate::session::{Session, Sessions};
 
 use record::{add_detail, build_input, check_limits, decision_entry, refuse, undecided};
 
@@ -278,7 +279,8 @@ impl Pipeline {
             }
             let number = self.know(Known { id, layer: event.layer, session: event.session, evaluation });
             let session = event.session;
-            let remembered = Remembered { session, domain, key, region, allow, ttl, awaited, evaluation: number };
+            let remembered =
+                Remembered { session, domain, key, region, allow, ttl, awaited, evaluation: number };
             match back_end.remember(remembered) {
                 Ok(()) => in_table = awaited,
                 Err(error) => {
@@ -311,6 +313,11 @@ impl Pipeline {
             add_detail(&mut entry, "evaluated_as", serde_json::json!(known.id));
         }
         entry.cost_us = None;
+        // The verdict may have come from another resource of the region: what was decided here is put down.
+        let (input, _) = build_input(session, event, &attributed, &mut self.hashes);
+        let input = input.to_value();
+        entry.input_hash = Some(hash_of(&input));
+        entry.input = Some(input);
         let id = entry.id;
         self.append_or_log(entry);
         self.tell(event, id, &evaluation, &attributed);

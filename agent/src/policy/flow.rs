@@ -85,8 +85,15 @@ impl Flow {
         rules: &BTreeSet<RuleName>,
         aliases: &Aliases,
     ) -> (Aliases, Self) {
-        let mut walk =
-            Walk { program, data, aliases, found: aliases.clone(), flow: Self::default(), scope: Scope::default(), locals: Vec::new() };
+        let mut walk = Walk {
+            program,
+            data,
+            aliases,
+            found: aliases.clone(),
+            flow: Self::default(),
+            scope: Scope::default(),
+            locals: Vec::new(),
+        };
         for name in rules {
             for (module, rule) in program.definitions(name) {
                 walk.scope = Scope::of(name, module);
@@ -118,7 +125,8 @@ impl Walk<'_> {
             }
             return;
         };
-        let bodies: Vec<&RuleBody> = bodies.iter().filter(|body| self.program.may_hold(&self.scope, &body.query)).collect();
+        let bodies: Vec<&RuleBody> =
+            bodies.iter().filter(|body| self.program.may_hold(&self.scope, &body.query)).collect();
         if bodies.is_empty() && !matches!(rule, Rule::Spec { bodies, .. } if bodies.is_empty()) {
             return;
         }
@@ -137,7 +145,9 @@ impl Walk<'_> {
         }
         self.locals.push(arguments);
         let value = |head: &RuleHead| match head {
-            RuleHead::Compr { assign, .. } | RuleHead::Func { assign, .. } => assign.as_ref().map(|assign| assign.value.clone()),
+            RuleHead::Compr { assign, .. } | RuleHead::Func { assign, .. } => {
+                assign.as_ref().map(|assign| assign.value.clone())
+            }
             RuleHead::Set { .. } => None,
         };
         // The head sees what a body binds.
@@ -241,7 +251,9 @@ impl Walk<'_> {
                     self.expr(collection);
                 }
                 // That there is a name says nothing about it.
-                Literal::Expr { expr, .. } | Literal::NotExpr { expr, .. } if self.origin(expr).is_some() => self.parts(expr),
+                Literal::Expr { expr, .. } | Literal::NotExpr { expr, .. } if self.origin(expr).is_some() => {
+                    self.parts(expr)
+                }
                 Literal::Expr { expr, .. } | Literal::NotExpr { expr, .. } => self.expr(expr),
                 Literal::Every { key, value, domain, query, .. } => {
                     self.expr(domain);
@@ -258,7 +270,8 @@ impl Walk<'_> {
             let name = self.function(fcn).err()?;
             let first = self.origin(params.first()?)?;
             let cuts = CUTS.contains(&name.as_str()) && first != Origin::Address;
-            return (cuts && params[1..].iter().all(|argument| self.origin(argument).is_none())).then_some(Origin::Rest);
+            return (cuts && params[1..].iter().all(|argument| self.origin(argument).is_none()))
+                .then_some(Origin::Rest);
         }
         let (name, path, whole, _) = chain(expr)?;
         if let Some(local) = self.locals.iter().rev().find_map(|locals| locals.get(&name)) {
@@ -308,13 +321,23 @@ impl Walk<'_> {
     fn expr(&mut self, expr: &Expr) {
         if self.origin(expr).is_some() {
             self.parts(expr);
-            self.obstacle(expr, "something that no predicate tests", "test it by a predicate such as under, is or glob");
+            self.obstacle(
+                expr,
+                "something that no predicate tests",
+                "test it by a predicate such as under, is or glob",
+            );
             return;
         }
         match expr {
-            Expr::String { .. } | Expr::RawString { .. } | Expr::Number { .. } | Expr::Bool { .. } | Expr::Null { .. } => {}
+            Expr::String { .. }
+            | Expr::RawString { .. }
+            | Expr::Number { .. }
+            | Expr::Bool { .. }
+            | Expr::Null { .. } => {}
             Expr::Var { .. } | Expr::RefDot { .. } | Expr::RefBrack { .. } => self.reference(expr),
-            Expr::Array { items, .. } | Expr::Set { items, .. } => items.iter().for_each(|item| self.expr(item)),
+            Expr::Array { items, .. } | Expr::Set { items, .. } => {
+                items.iter().for_each(|item| self.expr(item))
+            }
             Expr::Object { fields, .. } => {
                 for (_, key, value) in fields {
                     self.expr(key);
@@ -336,14 +359,18 @@ impl Walk<'_> {
             }
             Expr::AssignExpr { op: AssignOp::ColEq, rhs, .. } => self.expr(rhs),
             Expr::AssignExpr { lhs, rhs, .. } => self.compare(lhs, rhs),
-            Expr::BoolExpr { lhs, rhs, .. } | Expr::BinExpr { lhs, rhs, .. } | Expr::ArithExpr { lhs, rhs, .. } => {
+            Expr::BoolExpr { lhs, rhs, .. }
+            | Expr::BinExpr { lhs, rhs, .. }
+            | Expr::ArithExpr { lhs, rhs, .. } => {
                 self.expr(lhs);
                 self.expr(rhs);
             }
             Expr::Membership { key, value, collection, .. } => {
                 key.iter().for_each(|key| self.expr(key));
                 match self.texts(collection) {
-                    Some(texts) if self.origin(value) == Some(Origin::Name) => self.flow.literals.extend(texts),
+                    Some(texts) if self.origin(value) == Some(Origin::Name) => {
+                        self.flow.literals.extend(texts)
+                    }
                     _ => self.expr(value),
                 }
                 self.expr(collection);
@@ -388,7 +415,9 @@ impl Walk<'_> {
         };
         let may = |index: usize, origin: Origin| match origin {
             Origin::Address => name == "net.cidr_contains" && index == 1,
-            Origin::Name | Origin::Rest => TESTS.iter().any(|(test, places)| *test == name && places.contains(&index)),
+            Origin::Name | Origin::Rest => {
+                TESTS.iter().any(|(test, places)| *test == name && places.contains(&index))
+            }
         };
         let mut tested = 0;
         for (index, argument) in arguments.iter().enumerate() {
@@ -411,7 +440,11 @@ impl Walk<'_> {
 
     /// Notes the names that a call looks for in the path.
     fn group(&mut self, function: &str, arguments: &[Ref<Expr>]) {
-        let Some(texts) = arguments.get(1).and_then(|argument| self.texts(argument).or_else(|| self.text(argument))) else { return };
+        let Some(texts) =
+            arguments.get(1).and_then(|argument| self.texts(argument).or_else(|| self.text(argument)))
+        else {
+            return;
+        };
         let group = match function {
             "has_name" | "named" => texts.into_iter().collect(),
             "glob" => texts.iter().filter_map(|pattern| super::glob::required_name(pattern)).collect(),
@@ -453,13 +486,17 @@ impl Walk<'_> {
 
     /// A literal text, or one of the data.
     fn text(&self, expr: &Expr) -> Option<Vec<String>> {
-        literal(expr).map(|text| vec![text]).or_else(|| self.fixed(expr)?.as_str().map(|text| vec![text.to_owned()]))
+        literal(expr)
+            .map(|text| vec![text])
+            .or_else(|| self.fixed(expr)?.as_str().map(|text| vec![text.to_owned()]))
     }
 
     /// The members of a literal array or set of texts, or of one in the data.
     fn texts(&self, expr: &Expr) -> Option<Vec<String>> {
         match expr {
-            Expr::Array { items, .. } | Expr::Set { items, .. } => items.iter().map(|item| literal(item)).collect(),
+            Expr::Array { items, .. } | Expr::Set { items, .. } => {
+                items.iter().map(|item| literal(item)).collect()
+            }
             _ => self.fixed(expr)?.as_array()?.iter().map(|text| text.as_str().map(str::to_owned)).collect(),
         }
     }

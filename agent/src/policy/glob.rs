@@ -61,7 +61,11 @@ pub(super) fn required_name(pattern: &str) -> Option<String> {
     if literal_prefix(pattern).0.len() > 1 || pattern.contains(['[', '{', '\\']) {
         return None;
     }
-    pattern.split('/').filter(|name| !name.is_empty() && !special(name)).max_by_key(|name| name.len()).map(str::to_owned)
+    pattern
+        .split('/')
+        .filter(|name| !name.is_empty() && !special(name))
+        .max_by_key(|name| name.len())
+        .map(str::to_owned)
 }
 
 impl Glob {

@@ -45,20 +45,26 @@ impl Guard<'_> {
         match expr {
             Expr::Var { .. } => self.rule(expr),
             Expr::BoolExpr { op, lhs, rhs, .. } => {
-                let text = if self.is_name(lhs) { literal(rhs) } else { literal(lhs).filter(|_| self.is_name(rhs)) }?;
+                let text = if self.is_name(lhs) {
+                    literal(rhs)
+                } else {
+                    literal(lhs).filter(|_| self.is_name(rhs))
+                }?;
                 match op {
                     BoolOp::Eq => Some(text == name),
                     BoolOp::Ne => Some(text != name),
                     _ => None,
                 }
             }
-            Expr::Membership { key: None, value, collection, .. } if self.is_name(value) => match collection.as_ref() {
-                Expr::Set { items, .. } | Expr::Array { items, .. } => {
-                    let texts = items.iter().map(|item| literal(item)).collect::<Option<Vec<_>>>()?;
-                    Some(texts.iter().any(|text| text == name))
+            Expr::Membership { key: None, value, collection, .. } if self.is_name(value) => {
+                match collection.as_ref() {
+                    Expr::Set { items, .. } | Expr::Array { items, .. } => {
+                        let texts = items.iter().map(|item| literal(item)).collect::<Option<Vec<_>>>()?;
+                        Some(texts.iter().any(|text| text == name))
+                    }
+                    _ => None,
                 }
-                _ => None,
-            },
+            }
             Expr::Call { fcn, params, .. } => match (chain(fcn), &params[..]) {
                 (Some((function, path, ..)), [text, prefix])
                     if function == "startswith" && path.is_empty() && self.is_name(text) =>
@@ -83,7 +89,10 @@ impl Guard<'_> {
         let name: RuleName = (self.scope.package().join("."), name);
         let mut known = false;
         for (module, rule) in self.program.definitions(&name) {
-            let Rule::Spec { head: RuleHead::Compr { assign: None, refr, .. }, bodies, .. } = rule.as_ref() else { return None };
+            let Rule::Spec { head: RuleHead::Compr { assign: None, refr, .. }, bodies, .. } = rule.as_ref()
+            else {
+                return None;
+            };
             if self.depth == 0 || bodies.is_empty() || !matches!(refr.as_ref(), Expr::Var { .. }) {
                 return None;
             }

@@ -22,7 +22,11 @@ impl Names {
     /// Of the groups that a policy tests together. Where there are too many, the last ones share a bit.
     pub fn new(groups: impl IntoIterator<Item = BTreeSet<String>>) -> Self {
         let fits = |name: &String| {
-            !name.is_empty() && name.len() <= NAME_MAX && !name.contains(['/', '\\', '\0']) && name != "." && name != ".."
+            !name.is_empty()
+                && name.len() <= NAME_MAX
+                && !name.contains(['/', '\\', '\0'])
+                && name != "."
+                && name != ".."
         };
         let mut distinct: BTreeSet<BTreeSet<String>> = groups.into_iter().collect();
         distinct.retain(|group| !group.is_empty() && group.iter().all(fits));
@@ -52,7 +56,9 @@ impl Names {
         if self.bits.is_empty() {
             return 0;
         }
-        path.split(|byte| *byte == b'/').filter_map(|name| self.bits.get(name)).fold(0, |all, bits| all | bits)
+        path.split(|byte| *byte == b'/')
+            .filter_map(|name| self.bits.get(name))
+            .fold(0, |all, bits| all | bits)
     }
 
     /// The bit of a group that has all of the names.

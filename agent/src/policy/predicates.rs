@@ -137,9 +137,12 @@ fn trim_prefix(arguments: &[Value]) -> Result<Value> {
 }
 
 fn substring(arguments: &[Value]) -> Result<Value> {
-    let [text, offset, length] = arguments else { bail!("substring(text, offset, length) has three arguments") };
+    let [text, offset, length] = arguments else {
+        bail!("substring(text, offset, length) has three arguments")
+    };
     let text = string(text)?;
-    let whole_number = |value: &Value| value.as_i64().context("offset and length of substring are whole numbers");
+    let whole_number =
+        |value: &Value| value.as_i64().context("offset and length of substring are whole numbers");
     let (offset, length) = (whole_number(offset)?, whole_number(length)?);
     let offset = usize::try_from(offset).context("the offset of substring is negative")?;
     let start = text.char_indices().nth(offset).map_or(text.len(), |(index, _)| index);

@@ -146,7 +146,9 @@ pub fn remember(engine: &Engine, input: &Input, evaluation: &Evaluation) -> Reme
     if id.starts_with("foreign:") || id.starts_with("unknown:") || id.contains('\0') {
         return never("the resource has no name that identifies it");
     }
-    let ActionName::Own(action) = input.action.name else { return never("no enforcement point sees this action") };
+    let ActionName::Own(action) = input.action.name else {
+        return never("no enforcement point sees this action");
+    };
     match blocking(engine.reads_about(action), input) {
         Some(field) => never(&format!("the policy reads input.{field}, which is not part of the key")),
         None => Remember::Within { region: evaluation.region, ttl },

@@ -86,7 +86,10 @@ fn round(random: &mut Random, fault: Fault, found: &mut Found) {
             if known != fresh {
                 found.differences.push(format!(
                     "{} {}: remembered {known:?} of {id}, now {fresh:?}\n{}{}",
-                    input.action.name.as_str(), input.resource.id, policy.rego, policy.data
+                    input.action.name.as_str(),
+                    input.resource.id,
+                    policy.rego,
+                    policy.data
                 ));
                 return;
             }
@@ -128,7 +131,10 @@ fn what_is_remembered_is_what_would_be_decided() {
         .collect();
     for thread in threads {
         let found = thread.join().unwrap();
-        println!("{} cases, {} remembered, {} by another resource", found.cases, found.remembered, found.by_another);
+        println!(
+            "{} cases, {} remembered, {} by another resource",
+            found.cases, found.remembered, found.by_another
+        );
         assert!(found.differences.is_empty(), "{}", found.differences[0]);
         assert!(found.by_another * 10 > found.cases, "too little was remembered to prove anything");
     }

@@ -15,8 +15,15 @@ pub fn operation(random: &mut Random, near: &[String]) -> Event {
     match random.below(12) {
         0 => event(AUTHZ_OBJ_ADDRESS, Action::NetConnect, &address(random), b""),
         1 => event(AUTHZ_OBJ_UNIX_PATH, Action::NetConnect, &name(random, near), b""),
-        2 if random.one_in(2) => event(AUTHZ_OBJ_UNIX_ABSTRACT, Action::NetConnect, &name(random, near)[1..], b""),
-        2 => event(AUTHZ_OBJ_ANON, *random.of(&files), if random.one_in(2) { b"pipefs" } else { b"sockfs" }, b""),
+        2 if random.one_in(2) => {
+            event(AUTHZ_OBJ_UNIX_ABSTRACT, Action::NetConnect, &name(random, near)[1..], b"")
+        }
+        2 => event(
+            AUTHZ_OBJ_ANON,
+            *random.of(&files),
+            if random.one_in(2) { b"pipefs" } else { b"sockfs" },
+            b"",
+        ),
         3 if random.one_in(4) => event(AUTHZ_OBJ_PATH, Action::NetConnect, &name(random, near), b""),
         _ => event(AUTHZ_OBJ_PATH, *random.of(&files), &name(random, near), b""),
     }
@@ -26,7 +33,11 @@ fn name(random: &mut Random, near: &[String]) -> Vec<u8> {
     let mut name = if random.one_in(3) || near.is_empty() { path(random) } else { random.of(near).clone() };
     match random.below(8) {
         0 => name.push_str(&path(random)),
-        1 => name = format!("{name}{}", random.of(&["x", "0", "/", "\\xff", "é"])).trim_end_matches('/').to_owned(),
+        1 => {
+            name = format!("{name}{}", random.of(&["x", "0", "/", "\\xff", "é"]))
+                .trim_end_matches('/')
+                .to_owned()
+        }
         2 => {
             name.pop();
         }

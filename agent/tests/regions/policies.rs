@@ -6,7 +6,8 @@ use serde_json::{Value, json};
 use crate::random::Random;
 
 /// Names that are like each other, so that prefixes of one are found in others.
-const NAMES: &[&str] = &["a", "ab", "abc", "b", "ba", "c", ".ssh", ".sshx", "x.pem", "prod", "production", "tmp", "é", "A", "0"];
+const NAMES: &[&str] =
+    &["a", "ab", "abc", "b", "ba", "c", ".ssh", ".sshx", "x.pem", "prod", "production", "tmp", "é", "A", "0"];
 
 /// A path of the folder tree that policies and operations share.
 pub fn path(random: &mut Random) -> String {
@@ -16,7 +17,10 @@ pub fn path(random: &mut Random) -> String {
 /// Rules that conditions use, by what they use them by.
 const HELPERS: &[(&str, &str)] = &[
     ("(path", "path := trim_prefix(input.resource.id, \"foreign:\")\n\n"),
-    ("(socket", "socket := substring(input.resource.id, 5, -1) if startswith(input.resource.id, \"unix:\")\n\n"),
+    (
+        "(socket",
+        "socket := substring(input.resource.id, 5, -1) if startswith(input.resource.id, \"unix:\")\n\n",
+    ),
     ("inside(", "inside(p) if under(p, data.lists.few)\n\n"),
     ("whole ", "whole := input.resource.id\n\n"),
     ("(whole", "whole := input.resource.id\n\n"),
@@ -108,7 +112,12 @@ fn condition(random: &mut Random, near: &mut Vec<String>) -> String {
         20 => format!("count({{p | some p in data.lists.few; under({subject}, p)}}) > {}", random.below(2)),
         21 => format!("every p in data.lists.few {{ not under({subject}, p) }}"),
         22 => format!("under(socket, {one:?})"),
-        23 | 30 | 31 => format!("in_cidr(input.resource.properties.ip, [\"10.{}.0.0/{}\", \"fd00::/{}\"])", random.below(4), 8 + random.below(10), 4 + random.below(20)),
+        23 | 30 | 31 => format!(
+            "in_cidr(input.resource.properties.ip, [\"10.{}.0.0/{}\", \"fd00::/{}\"])",
+            random.below(4),
+            8 + random.below(10),
+            4 + random.below(20)
+        ),
         24 => format!("port_is({})", random.of(&["443", "[53, 80]"])),
         25 => format!("input.context.tool.name == {:?}", random.of(&["write_file", "read_file"])),
         26 => format!("{var} := trim_prefix({subject}, {one:?}); startswith({var}, \"/{name}\")"),

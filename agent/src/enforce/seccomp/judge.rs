@@ -201,7 +201,7 @@ impl Judge {
             return None;
         }
         let hit = self.table.find(domain, event.key.as_ref()?, event.multilink)?;
-        if !hit.allow || session.audit_each {
+        if !hit.allow || session.audit_each || event.leaves_trace() {
             let kind = EventKind::Remembered { allowed: hit.allow, evaluation: hit.evaluation };
             self.send(Event { kind, ..event.clone() });
         }

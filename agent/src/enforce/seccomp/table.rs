@@ -85,7 +85,8 @@ impl Table {
     /// How often each verdict was used since the last call, by evaluation.
     pub fn take_hits(&self) -> Vec<(u64, u64)> {
         let Ok(regions) = self.regions.read() else { return Vec::new() };
-        let taken = regions.values().map(|stored| (stored.evaluation, stored.hits.swap(0, Ordering::Relaxed)));
+        let taken =
+            regions.values().map(|stored| (stored.evaluation, stored.hits.swap(0, Ordering::Relaxed)));
         let left = self.left.write().map(|mut left| std::mem::take(&mut *left)).unwrap_or_default();
         taken.chain(left).filter(|(_, hits)| *hits > 0).collect()
     }

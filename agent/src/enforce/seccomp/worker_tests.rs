@@ -1,8 +1,8 @@
 //! What becomes of calls that cannot be decided: of real ones, of a thread with a filter of its own.
 
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64};
 use std::sync::RwLock;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64};
 use std::sync::mpsc::{channel, sync_channel};
 use std::time::Duration;
 
