@@ -14,8 +14,18 @@ use super::exec::parse_duration;
 use super::{STATE_HELP, absolute, state_or_default};
 use crate::control::StartSession;
 use crate::daemon;
+use crate::enforce;
 use crate::enforce::level::{Backend, Level};
 use crate::event::Mode;
+
+/// The member of its one line that says why the LSM programs do not load.
+pub const REFUSED: &str = "refused";
+
+fn say(line: &serde_json::Value) -> anyhow::Result<()> {
+    let mut out = std::io::stdout();
+    writeln!(out, "{line}")?;
+    Ok(out.flush()?)
+}
 
 /// The decision API on loopback.
 #[derive(Debug, Clone, Args)]
@@ -99,13 +109,21 @@ impl DaemonCommand {
             backend: if self.embedded { Backend::BpfLsm } else { Backend::None },
             session: if self.embedded { None } else { Some(self.session()?) },
             http: self.http.resolve()?,
+            loaded: None,
         };
-        daemon::run(options, |ready| {
-            let mut out = std::io::stdout();
-            writeln!(out, "{}", serde_json::to_string(ready)?)?;
-            Ok(out.flush()?)
-        })?;
-        Ok(ExitCode::SUCCESS)
+        let mut running = false;
+        let ended = daemon::run(options, |ready| {
+            running = true;
+            say(&serde_json::to_value(ready)?)
+        });
+        match ended {
+            // Who started it may have another back end.
+            Err(error) if self.embedded && !running && error.is::<enforce::Error>() => {
+                say(&serde_json::json!({ REFUSED: format!("{error:#}") }))?;
+                Ok(ExitCode::FAILURE)
+            }
+            ended => ended.map(|()| ExitCode::SUCCESS),
+        }
     }
 
     /// The session of the policy alone.

@@ -3,6 +3,7 @@
 
 mod api;
 mod calls;
+pub mod policy;
 mod requests;
 
 use std::net::SocketAddr;
@@ -19,24 +20,20 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::eventfd::{EfdFlags, EventFd};
 
 use crate::control::{self, Asked, Door, Request, Response, StartSession};
-use crate::enforce::EnforcementPoint;
-use crate::enforce::bpf_lsm::PIN_ROOT;
 use crate::enforce::kernel::{Kernel, clean_up_dead};
 use crate::enforce::level::Backend;
 use crate::enforce::nothing::Nothing;
 use crate::enforce::park::Report;
 use crate::enforce::probe::Probe;
 use crate::enforce::seccomp::Supervisor;
+use crate::enforce::{self, EnforcementPoint};
 use crate::hold::Waiter;
 use crate::ledger::entry::Kind;
 use crate::ledger::{Options as LedgerOptions, Store};
 use crate::paths::{self, Owner};
 use crate::pipeline::Pipeline;
-use crate::policy::{Bundle, Generated, PolicySource};
 use crate::session::Session;
-
-/// How often the programs are told that the daemon lives, at the least.
-const HEARTBEAT: Duration = Duration::from_millis(100);
+use policy::Loaded;
 
 /// How many events are decided between two looks at the messages.
 const TURN: usize = 64;
@@ -59,6 +56,8 @@ pub struct Options {
     pub session: Option<StartSession>,
     /// Where the decision API is served besides its socket, with the file of the secret.
     pub http: Option<(SocketAddr, PathBuf)>,
+    /// The policy of its first session, if who runs the daemon has loaded it already.
+    pub loaded: Option<Loaded>,
 }
 
 /// Where a daemon is found.
@@ -129,19 +128,15 @@ pub fn run(options: Options, ready: impl FnOnce(&Ready) -> anyhow::Result<()>) -
         },
         |instance| drop(std::fs::remove_dir_all(run.join(instance))),
     );
-    let keys = LedgerOptions { keys: Some(options.state.clone()), ..LedgerOptions::default() };
-    let store = Store::open(&options.state.join(&options.instance), keys)?;
     let wake = Arc::new(EventFd::from_value_and_flags(0, EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?);
     let (messages, inbox) = channel();
     let mailbox = Mailbox { messages, wake: wake.clone() };
-    let point: Box<dyn EnforcementPoint> = match options.backend {
-        Backend::BpfLsm => {
-            let mailbox = mailbox.clone();
-            Box::new(Kernel::load(&options.instance, move |report| mailbox.send(Message::Tracer(report)))?)
-        }
-        Backend::Seccomp => Box::new(Supervisor::new(&run, Probe::run().by(Backend::Seccomp))?),
-        Backend::None => Box::new(Nothing::new()?),
-    };
+    let point = enforcement_point(&options, &run, &mailbox).inspect_err(|_| {
+        // Nobody was told where it is.
+        std::fs::remove_dir_all(&folder).ok();
+    })?;
+    let keys = LedgerOptions { keys: Some(options.state.clone()), ..LedgerOptions::default() };
+    let store = Store::open(&options.state.join(&options.instance), keys)?;
     let mut daemon = Daemon {
         run,
         options,
@@ -184,29 +179,20 @@ pub fn run(options: Options, ready: impl FnOnce(&Ready) -> anyhow::Result<()>) -
     result
 }
 
-/// The policy of a session of the user `owner`: what was asked for, with the project's own part and what no session
-/// may touch.
-pub fn bundle(
-    policy: &[String],
-    workspace: &[String],
-    owner: u32,
+fn enforcement_point(
+    options: &Options,
     run: &Path,
-    state: &Path,
-) -> anyhow::Result<Bundle> {
-    let sources: Vec<PolicySource> = policy.iter().map(|text| text.parse()).collect::<Result<_, _>>()?;
-    let files = sources.iter().filter_map(|source| match source {
-        PolicySource::Path(path) => path.canonicalize().ok(),
-        PolicySource::Preset(_) => None,
-    });
-    let mut protected = Owner::this().protected(owner);
-    protected.extend([run.to_owned(), PIN_ROOT.into(), state.to_owned()]);
-    // The program, and the policies' own files, too: the next session would take them as they are then.
-    protected.extend(std::env::current_exe().into_iter().chain(files));
-    protected.sort();
-    protected.dedup();
-    let protected = protected.iter().map(|folder| folder.to_string_lossy().into_owned()).collect();
-    let ask = vec![run.join("*").join(paths::ASK).to_string_lossy().into_owned()];
-    Ok(Bundle::load(&sources, &Generated { protected, ask, workspace: workspace.to_vec() })?)
+    mailbox: &Mailbox,
+) -> Result<Box<dyn EnforcementPoint>, enforce::Error> {
+    Ok(match options.backend {
+        Backend::BpfLsm => {
+            let mailbox = mailbox.clone();
+            Box::new(Kernel::load(&options.instance, move |report| mailbox.send(Message::Tracer(report)))?)
+        }
+        // Whoever asked for it has tried it.
+        Backend::Seccomp => Box::new(Supervisor::new(run, Probe::where_seccomp_works())?),
+        Backend::None => Box::new(Nothing::new()?),
+    })
 }
 
 /// The lock of a daemon's folder; `None`: a live daemon has it.
@@ -289,12 +275,14 @@ impl Daemon {
     }
 
     fn sleep(&self) -> anyhow::Result<()> {
-        let until = self.pipeline.holds.until_next(Instant::now()).unwrap_or(HEARTBEAT).min(HEARTBEAT);
+        let rest = self.point.rest();
+        let until = self.pipeline.holds.until_next(Instant::now()).unwrap_or(rest).min(rest);
         let mut fds = [
             PollFd::new(self.point.ready(), PollFlags::POLLIN),
             PollFd::new(self.wake.as_fd(), PollFlags::POLLIN),
         ];
-        match poll(&mut fds, PollTimeout::from(until.as_millis() as u8 + 1)) {
+        let until = PollTimeout::try_from(until + Duration::from_millis(1)).unwrap_or(PollTimeout::ZERO);
+        match poll(&mut fds, until) {
             Ok(_) | Err(nix::errno::Errno::EINTR) => {}
             Err(error) => bail!("poll: {error}"),
         }

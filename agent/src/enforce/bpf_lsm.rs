@@ -220,7 +220,8 @@ impl BpfLsm {
             _ebpf: ebpf,
         };
         lsm.heartbeat(crate::clock::monotonic_ns())?;
-        lsm.attach(&btf)?;
+        // Of a part of the programs nothing stays: they are no enforcement, and the kernel allows few at a hook.
+        lsm.attach(&btf).inspect_err(|_| drop(remove_pins(&lsm.pins)))?;
         Ok(lsm)
     }
 

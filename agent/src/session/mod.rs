@@ -31,6 +31,8 @@ pub struct Session {
     pub mode: Mode,
     /// The policy.
     pub engine: Engine,
+    /// Of what it was made.
+    pub sources: Sources,
     /// Of what domains mean: grows when policy or tool call change.
     pub generation: u32,
     /// How long a human has.
@@ -53,6 +55,17 @@ pub struct Session {
     pub counts: bool,
     approvals: Vec<Approval>,
     uses: HashMap<String, Uses>,
+}
+
+/// Of what a session's policy is made, so that it can be made again.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Sources {
+    /// Folders, files, `preset:NAME`; absolute.
+    pub policy: Vec<String>,
+    /// Folders the agent works in.
+    pub workspace: Vec<String>,
+    /// Whose session it is.
+    pub owner: u32,
 }
 
 /// What the summary at the end says.
@@ -153,6 +166,7 @@ impl Session {
             owner,
             mode,
             engine,
+            sources: Sources::default(),
             generation: 1,
             hold_timeout,
             trace,
