@@ -40,14 +40,16 @@ pub struct HttpArgs {
 
 /// Decide for other gates, by a policy alone.
 #[derive(Debug, Args)]
-#[command(after_help = "It prints one line of JSON when it is ready: where it listens. SIGTERM ends it.
+#[command(
+    after_help = "It prints one line of JSON when it is ready: where it listens. SIGHUP has it load its policy anew, SIGTERM ends it.
 
 Examples:
   authz daemon --policy ./records
   curl --unix-socket /run/authz/daemon/authzen.sock http://localhost/access/v1/evaluation \\
     -H 'Content-Type: application/json' -d '{\"subject\": {\"type\": \"user\", \"id\": \"alice\"},
     \"action\": {\"name\": \"file.read\"}, \"resource\": {\"type\": \"file\", \"id\": \"/etc/hosts\"}}'
-  authz daemon --policy ./records --http 127.0.0.1:8181 --http-token ~/.config/authz/token")]
+  authz daemon --policy ./records --http 127.0.0.1:8181 --http-token ~/.config/authz/token"
+)]
 pub struct DaemonCommand {
     /// Folder, file or preset:NAME; may be repeated
     #[arg(long, value_name = "POLICY", required_unless_present = "embedded")]
@@ -119,7 +121,8 @@ impl DaemonCommand {
         match ended {
             // Who started it may have another back end.
             Err(error) if self.embedded && !running && error.is::<enforce::Error>() => {
-                say(&serde_json::json!({ REFUSED: format!("{error:#}") }))?;
+                tracing::debug!("{error:#}");
+                say(&serde_json::json!({ REFUSED: error.root_cause().to_string() }))?;
                 Ok(ExitCode::FAILURE)
             }
             ended => ended.map(|()| ExitCode::SUCCESS),

@@ -3,6 +3,7 @@
 
 mod api;
 mod calls;
+mod change;
 pub mod policy;
 mod requests;
 
@@ -75,6 +76,8 @@ pub struct Ready {
 enum Message {
     Asked(Asked),
     Tracer(Report),
+    Reload(Box<change::Reload>),
+    Hangup,
     Stop,
 }
 
@@ -102,6 +105,7 @@ struct Daemon {
     pipeline: Pipeline,
     point: Box<dyn EnforcementPoint>,
     inbox: Receiver<Message>,
+    mailbox: Mailbox,
     wake: Arc<EventFd>,
     /// Indexes of sessions whose first process has ended.
     ending: Vec<u32>,
@@ -143,6 +147,7 @@ pub fn run(options: Options, ready: impl FnOnce(&Ready) -> anyhow::Result<()>) -
         pipeline: Pipeline::new(store),
         point,
         inbox,
+        mailbox: mailbox.clone(),
         wake,
         ending: Vec::new(),
         calls: calls::Waiting::default(),
@@ -298,6 +303,9 @@ impl Daemon {
             Message::Asked(Asked { peer, door, request: Request::AwaitCall { call }, reply }) => {
                 self.await_call(&peer, door, call, reply);
             }
+            Message::Asked(Asked { peer, door, request: Request::Reload { session, policy }, reply }) => {
+                self.reload(&peer, door, session, policy, reply);
+            }
             Message::Asked(Asked { peer, door, request, reply }) => {
                 let response = self
                     .asked(&peer, door, request)
@@ -316,6 +324,8 @@ impl Daemon {
                     self.point.park(tid, 0);
                 }
             }
+            Message::Reload(reload) => self.reloaded(*reload),
+            Message::Hangup => self.reload_by_signal(),
             Message::Stop => self.stop = true,
             Message::Tracer(Report::Parked { .. } | Report::Released { .. }) => {}
         }

@@ -10,8 +10,10 @@ use super::{Daemon, TURN};
 use crate::control::{Door, Request, Response, SessionView, StartSession, Started};
 use crate::enforce::Admission;
 use crate::enforce::level::{Backend, Enforcement};
+use crate::event::Mode;
 use crate::ledger::entry::Kind;
 use crate::pipeline::questions::Asker;
+use crate::policy::Floor;
 use crate::session::{Approved, Session, Sources};
 use crate::sys::peer::Peer;
 
@@ -65,17 +67,9 @@ impl Daemon {
                     })
                     .collect(),
             }),
-            Request::SetMode { session, mode } => {
-                require_root(peer)?;
-                let index = self.find(peer, session)?;
-                if let Some(session) = self.pipeline.sessions.get_mut(index) {
-                    session.mode = mode;
-                    session.generation += 1;
-                }
-                self.publish(index)
-            }
+            Request::SetMode { session, mode } => self.set_mode(peer, session, mode),
+            Request::AwaitCall { .. } | Request::Reload { .. } => bail!("not answered at once"),
             Request::OpenCall(_)
-            | Request::AwaitCall { .. }
             | Request::ElicitedCall { .. }
             | Request::WithdrawCall { .. }
             | Request::CloseCall { .. }
@@ -140,6 +134,10 @@ impl Daemon {
             start.pid,
         );
         session.sources = sources;
+        session.laid = start.floor.as_ref().map(|_| match start.mode {
+            Mode::Enforce => session.engine.floor().clone(),
+            Mode::Observe => Floor::default(),
+        });
         let (id, trace_id) = (session.id, session.trace.to_string());
         let admission = Admission { audit_each: start.audit_each, listener: start.listener };
         let detail = serde_json::json!({

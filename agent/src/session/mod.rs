@@ -13,7 +13,7 @@ use uuid::Uuid;
 use crate::event::{Action, ActionName, Belongs, Mode, Operation};
 use crate::ledger::Time;
 use crate::ledger::entry::Hex;
-use crate::policy::{Decision, Effect, Engine, Limits};
+use crate::policy::{Decision, Effect, Engine, Floor, Limits};
 use calls::{Attributed, Calls, DenialView};
 use declared::Findings;
 
@@ -35,6 +35,8 @@ pub struct Session {
     pub sources: Sources,
     /// Of what domains mean: grows when policy or tool call change.
     pub generation: u32,
+    /// The floor that was laid when it began; none: nothing was.
+    pub laid: Option<Floor>,
     /// How long a human has.
     pub hold_timeout: Duration,
     /// W3C trace id.
@@ -167,6 +169,7 @@ impl Session {
             mode,
             engine,
             sources: Sources::default(),
+            laid: None,
             generation: 1,
             hold_timeout,
             trace,
@@ -180,6 +183,14 @@ impl Session {
             approvals: Vec::new(),
             uses: HashMap::new(),
         }
+    }
+
+    /// Another policy decides from now on. What a human approved was asked by the old one; what is used up of a limit
+    /// stays used up.
+    pub fn replace_policy(&mut self, engine: Engine, sources: Sources) {
+        (self.engine, self.sources) = (engine, sources);
+        self.approvals.clear();
+        self.generation += 1;
     }
 
     /// Which tool calls are open has changed, and with it what domains mean.
