@@ -53,9 +53,10 @@
 //! | [`replay`] | what was decided, decided again by the same policy or another |
 //! | [`trace`] | a session as a tree of tool calls and what was seen under them |
 //! | [`control`] | the protocol between the daemon and those who ask it |
-//! | [`web`] | what the listeners on loopback have in common |
+//! | [`web`] | what the listeners on loopback have in common, and the way to a server elsewhere |
 //! | [`authzen`] | the decision API: questions of other gates |
 //! | [`adapters`] | agents' own hooks: their events as tool calls, decisions as their answers |
+//! | [`otlp`] | the record, sent to an OpenTelemetry collector too |
 //! | [`daemon`] | the process that owns all of it |
 //! | [`mcp`] | the gate between an agent and an MCP server |
 //! | [`cli`] | the command line |
@@ -79,6 +80,7 @@ pub mod control;
 pub mod web;
 pub mod authzen;
 pub mod adapters;
+pub mod otlp;
 pub mod daemon;
 pub mod mcp;
 pub mod cli;

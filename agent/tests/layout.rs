@@ -17,7 +17,7 @@ const ORDER: &[&[&str]] = &[
     &["enforce", "replay", "trace"],
     &["control"],
     &["web"],
-    &["authzen", "adapters"],
+    &["authzen", "adapters", "otlp"],
     &["daemon"],
     &["mcp"],
     &["cli"],

@@ -44,7 +44,10 @@ const PACKAGES: &[(&str, Sign, &str)] = &[
 ];
 
 /// Python packages, in a virtual environment under `target/`.
-const PYTHON: &[(&str, &str)] = &[("regopy==1.5.2", "the second opinion on Rego policies")];
+const PYTHON: &[(&str, &str)] = &[
+    ("opentelemetry-proto==1.45.2", "reads what a collector gets"),
+    ("regopy==1.5.2", "the second opinion on Rego policies"),
+];
 
 /// Installs what is missing, saying so first; without anything missing it says and changes nothing.
 pub fn run() -> Result<()> {

@@ -17,6 +17,7 @@ use crate::daemon;
 use crate::enforce;
 use crate::enforce::level::{Backend, Level};
 use crate::event::Mode;
+use crate::otlp;
 
 /// The member of its one line that says why the LSM programs do not load.
 pub const REFUSED: &str = "refused";
@@ -38,6 +39,32 @@ pub struct HttpArgs {
     pub http_token: Option<PathBuf>,
 }
 
+/// The record, sent elsewhere too.
+#[derive(Debug, Clone, Args)]
+pub struct OtlpArgs {
+    /// Send the records to an OpenTelemetry collector too, by OTLP over HTTP [default URL: OTEL_EXPORTER_OTLP_ENDPOINT]
+    #[arg(long, value_name = "URL", num_args = 0..=1, require_equals = true, default_missing_value = "")]
+    otlp: Option<String>,
+}
+
+impl OtlpArgs {
+    /// The collector's address; it is this process's environment that counts, never that of a command.
+    pub fn resolve(&self) -> anyhow::Result<Option<String>> {
+        let url = match self.otlp.as_deref() {
+            None => return Ok(None),
+            Some("") => std::env::var(otlp::ENDPOINT).with_context(|| {
+                format!(
+                    "--otlp has no URL, and {} none either; write e.g. --otlp=http://localhost:4318",
+                    otlp::ENDPOINT
+                )
+            })?,
+            Some(url) => url.to_owned(),
+        };
+        otlp::check(&url)?;
+        Ok(Some(url))
+    }
+}
+
 /// Decide for other gates, by a policy alone.
 #[derive(Debug, Args)]
 #[command(
@@ -48,7 +75,8 @@ Examples:
   curl --unix-socket /run/authz/daemon/authzen.sock http://localhost/access/v1/evaluation \\
     -H 'Content-Type: application/json' -d '{\"subject\": {\"type\": \"user\", \"id\": \"alice\"},
     \"action\": {\"name\": \"file.read\"}, \"resource\": {\"type\": \"file\", \"id\": \"/etc/hosts\"}}'
-  authz daemon --policy ./records --http 127.0.0.1:8181 --http-token ~/.config/authz/token"
+  authz daemon --policy ./records --http 127.0.0.1:8181 --http-token ~/.config/authz/token
+  authz daemon --policy ./records --otlp=http://localhost:4318"
 )]
 pub struct DaemonCommand {
     /// Folder, file or preset:NAME; may be repeated
@@ -67,6 +95,8 @@ pub struct DaemonCommand {
     hold_timeout: Duration,
     #[command(flatten)]
     http: HttpArgs,
+    #[command(flatten)]
+    otlp: OtlpArgs,
     /// Enforce by LSM programs, and end with the last session
     #[arg(long, hide = true)]
     embedded: bool,
@@ -111,6 +141,7 @@ impl DaemonCommand {
             backend: if self.embedded { Backend::BpfLsm } else { Backend::None },
             session: if self.embedded { None } else { Some(self.session()?) },
             http: self.http.resolve()?,
+            otlp: self.otlp.resolve()?,
             loaded: None,
         };
         let mut running = false;

@@ -8,7 +8,8 @@ use anyhow::{Context as _, bail};
 
 use crate::daemon;
 use crate::mcp::Options;
-use crate::mcp::http::{self, Setup, Upstream};
+use crate::mcp::http::{self, Setup};
+use crate::web::upstream::Upstream;
 
 /// Serves until SIGTERM or SIGINT.
 pub fn run(

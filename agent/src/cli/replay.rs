@@ -1,12 +1,12 @@
 //! `authz replay`: what was decided, decided again.
 
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use clap::Args;
+use indicatif::{ProgressBar, ProgressStyle};
 use uuid::Uuid;
 
 use super::show::{Painter, Tone, escape, unless_closed};
@@ -14,9 +14,6 @@ use crate::ledger::{Decision, Readers, Time};
 use crate::policy::{Effect, PolicySource};
 use crate::replay::report::{Count, Named, Ruling};
 use crate::replay::{self, ByOther, Options, Report};
-
-/// How often the line of progress changes.
-const TICK: Duration = Duration::from_millis(200);
 
 /// Decide again what was decided
 #[derive(Debug, Args)]
@@ -59,9 +56,9 @@ impl Replay {
             bundles: bundles(&state),
             threads: 0,
         };
-        let mut progress = Progress::new();
-        let report = replay::run(&mut reader, &options, |read, time| progress.show(read, time));
-        progress.clear();
+        let bar = bar(reader.signed());
+        let report = replay::run(&mut reader, &options, |read, time| show(&bar, read, time));
+        bar.finish_and_clear();
         let report = report?;
         let mut out = io::BufWriter::new(io::stdout().lock());
         let printed =
@@ -80,33 +77,19 @@ fn bundles(state: &Path) -> Vec<PathBuf> {
     [Some(state), above].into_iter().flatten().map(|folder| folder.join("bundles")).collect()
 }
 
-/// One line on a terminal that says how far the reading is.
-struct Progress {
-    start: Instant,
-    shown: Option<Instant>,
-    terminal: bool,
+/// A bar on a terminal, on standard error, that says how far the reading is; elsewhere nothing.
+fn bar(entries: u64) -> ProgressBar {
+    let style = ProgressStyle::with_template(
+        "{bar:30} {human_pos} of {human_len} entries, {per_sec}, {eta} left; at {msg}",
+    );
+    ProgressBar::new(entries).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
 }
 
-impl Progress {
-    fn new() -> Self {
-        Self { start: Instant::now(), shown: None, terminal: io::stderr().is_terminal() }
+fn show(bar: &ProgressBar, read: u64, time: Time) {
+    if !bar.is_hidden() {
+        bar.set_message(time.to_string().chars().take(19).chain(['Z']).collect::<String>());
     }
-
-    fn show(&mut self, read: u64, time: Time) {
-        let due = self.shown.unwrap_or(self.start).elapsed() >= TICK;
-        if self.terminal && due {
-            self.shown = Some(Instant::now());
-            let rate = read as f64 / self.start.elapsed().as_secs_f64();
-            let time: String = time.to_string().chars().take(19).collect();
-            eprint!("\r\x1b[K{read} entries, {rate:.0} a second, at {time}Z");
-        }
-    }
-
-    fn clear(&self) {
-        if self.shown.is_some() {
-            eprint!("\r\x1b[K");
-        }
-    }
+    bar.set_position(read);
 }
 
 fn json(out: &mut impl Write, report: &Report) -> io::Result<()> {

@@ -31,6 +31,7 @@ use crate::enforce::{self, EnforcementPoint};
 use crate::hold::Waiter;
 use crate::ledger::entry::Kind;
 use crate::ledger::{Options as LedgerOptions, Store};
+use crate::otlp::Exporter;
 use crate::paths::{self, Owner};
 use crate::pipeline::Pipeline;
 use crate::session::Session;
@@ -57,6 +58,8 @@ pub struct Options {
     pub session: Option<StartSession>,
     /// Where the decision API is served besides its socket, with the file of the secret.
     pub http: Option<(SocketAddr, PathBuf)>,
+    /// The collector that gets the records too.
+    pub otlp: Option<String>,
     /// The policy of its first session, if who runs the daemon has loaded it already.
     pub loaded: Option<Loaded>,
 }
@@ -110,6 +113,7 @@ struct Daemon {
     /// Indexes of sessions whose first process has ended.
     ending: Vec<u32>,
     calls: calls::Waiting,
+    exporter: Option<Exporter>,
     served: bool,
     /// Somebody has asked it to end.
     stop: bool,
@@ -139,8 +143,13 @@ pub fn run(options: Options, ready: impl FnOnce(&Ready) -> anyhow::Result<()>) -
         // Nobody was told where it is.
         std::fs::remove_dir_all(&folder).ok();
     })?;
-    let keys = LedgerOptions { keys: Some(options.state.clone()), ..LedgerOptions::default() };
-    let store = Store::open(&options.state.join(&options.instance), keys)?;
+    let exporter = options.otlp.as_ref().map(|url| Exporter::start(url, &options.instance)).transpose()?;
+    let ledger = LedgerOptions {
+        keys: Some(options.state.clone()),
+        observer: exporter.as_ref().map(Exporter::observer),
+        ..LedgerOptions::default()
+    };
+    let store = Store::open(&options.state.join(&options.instance), ledger)?;
     let mut daemon = Daemon {
         run,
         options,
@@ -151,6 +160,7 @@ pub fn run(options: Options, ready: impl FnOnce(&Ready) -> anyhow::Result<()>) -
         wake,
         ending: Vec::new(),
         calls: calls::Waiting::default(),
+        exporter,
         served: false,
         stop: false,
         _lock: lock,
@@ -176,8 +186,12 @@ pub fn run(options: Options, ready: impl FnOnce(&Ready) -> anyhow::Result<()>) -
     remove(&socket);
     remove(&authzen);
     remove(&ask);
+    let Daemon { pipeline, mut point, exporter, options, _lock, .. } = daemon;
+    // Closed, the ledger has its last checkpoint, which goes to the collector too.
+    drop(pipeline);
+    exporter.into_iter().for_each(Exporter::finish);
     if result.is_ok() {
-        daemon.detach();
+        detach(&mut *point, options.backend);
     }
     remove(&folder.join("lock"));
     std::fs::remove_dir(&folder).ok();
@@ -238,6 +252,19 @@ fn listen(socket: &Path) -> anyhow::Result<std::os::unix::net::UnixListener> {
     Ok(listener)
 }
 
+/// Takes the enforcement point down, which for LSM programs takes the kernel some 100 ms each. Who reads the
+/// command's standard error to its end does not wait for that; what cannot be removed, the next start removes.
+fn detach(point: &mut dyn EnforcementPoint, backend: Backend) {
+    // As a thread of the supervisor it shares standard error with what still has to be said.
+    let alone = backend == Backend::BpfLsm;
+    if alone && let Ok(null) = std::fs::File::options().write(true).open("/dev/null") {
+        nix::unistd::dup2_stderr(null).ok();
+    }
+    if let Err(error) = point.close() {
+        tracing::warn!(%error, "the enforcement point could not be taken down");
+    }
+}
+
 impl Daemon {
     fn serve(&mut self) -> anyhow::Result<()> {
         let mut chores = Instant::now();
@@ -263,19 +290,6 @@ impl Daemon {
             if !more {
                 self.sleep()?;
             }
-        }
-    }
-
-    /// Takes the enforcement point down, which for LSM programs takes the kernel some 100 ms each. Who reads the
-    /// command's standard error to its end does not wait for that; what cannot be removed, the next start removes.
-    fn detach(&mut self) {
-        // As a thread of the supervisor it shares standard error with what still has to be said.
-        let alone = self.options.backend == Backend::BpfLsm;
-        if alone && let Ok(null) = std::fs::File::options().write(true).open("/dev/null") {
-            nix::unistd::dup2_stderr(null).ok();
-        }
-        if let Err(error) = self.point.close() {
-            tracing::warn!(%error, "the enforcement point could not be taken down");
         }
     }
 
@@ -371,7 +385,11 @@ impl Daemon {
                 }
             }
             let stats = self.pipeline.sessions.get_mut(index).map(|session| session.stats.clone());
-            let detail = serde_json::to_value(stats).unwrap_or_default();
+            let mut detail = serde_json::to_value(stats).unwrap_or_default();
+            if let Some(exporter) = &self.exporter {
+                let counts = exporter.counts();
+                detail["otlp"] = serde_json::json!({ "sent": counts.sent(), "dropped": counts.dropped() });
+            }
             if let Err(error) = self.pipeline.note(index, Kind::SessionEnd, detail) {
                 tracing::error!(%error, "the end of a session could not be recorded");
             }

@@ -17,8 +17,9 @@
 //! | `pruned` | how many entries at the beginning were taken away, if any |
 //!
 //! [`reader`] reads entries, [`mod@verify`] checks what is there against a signature, [`proof`] takes one entry out
-//! with all it needs.
+//! with all it needs, [`consistency`] shows that nothing changed between two checkpoints.
 
+pub mod consistency;
 pub mod entry;
 mod files;
 pub mod key;
@@ -43,6 +44,6 @@ pub use crate::policy::{Decision, Effect, RuleRef};
 pub use entry::{Attribution, DecidedBy, Entry, Hex, Kind, ResourceEntry};
 pub use files::{LedgerError, MAX_LINE, ledger_of};
 pub use reader::{Reader, Record};
-pub use readers::{Readers, instances};
-pub use store::{Options, Store, Ticket};
+pub use readers::{Readers, instances, likely_first};
+pub use store::{Observer, Options, Store, Ticket};
 pub use time::Time;

@@ -122,6 +122,9 @@ impl Sealer {
             let note = self.signer.sign(&checkpoint);
             files::write_whole(&self.folder.join(tile::CHECKPOINT), note.as_bytes())?;
             self.sealed = durable;
+            if let Some(observer) = &self.options.observer {
+                observer.signed(&note);
+            }
             self.clean_partials(before)?;
         }
         // After an error the log stays as it is: it may have more than was reported.

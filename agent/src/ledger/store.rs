@@ -37,6 +37,17 @@ pub struct Options {
     pub linger: Duration,
     /// How many bytes may be queued before [`Store::append`] waits for the disk.
     pub queue: usize,
+    /// Who is told what is appended and signed.
+    pub observer: Option<Arc<dyn Observer>>,
+}
+
+/// Sees the ledger grow: what it gets is what is stored, secrets taken out. It must not block.
+pub trait Observer: std::fmt::Debug + Send + Sync {
+    /// An entry was queued for the disk.
+    fn appended(&self, entry: Entry);
+
+    /// A checkpoint was signed and is on the disk.
+    fn signed(&self, checkpoint: &str);
 }
 
 impl Default for Options {
@@ -47,6 +58,7 @@ impl Default for Options {
             keys: None,
             linger: Duration::from_millis(50),
             queue: 16 << 20,
+            observer: None,
         }
     }
 }
@@ -209,6 +221,10 @@ impl Store {
         drop(queue);
         if wake {
             self.shared.work.notify_one();
+        }
+        if let Some(observer) = &self.options.observer {
+            entry.seq = seq;
+            observer.appended(entry);
         }
         Ok(Ticket(seq))
     }

@@ -1,6 +1,6 @@
 //! From an entry to what has to be decided again.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use serde_json::Value;
@@ -18,6 +18,8 @@ pub(super) struct Case {
     pub policies: Arc<Pair>,
     /// What the policies look at of the input, as JSON.
     pub looked_at: Arc<str>,
+    /// The same for all that the same was looked at of.
+    pub number: usize,
     /// The whole input, if it was evaluated for this entry.
     pub input: Option<Value>,
     /// It followed the decision about an earlier input, of which only the resource may differ.
@@ -29,20 +31,21 @@ pub(super) struct Case {
 struct Origin {
     policies: Arc<Pair>,
     looked_at: Arc<str>,
+    number: usize,
 }
 
 /// What was read so far.
 pub(super) struct Cases {
     policies: Policies,
     origins: HashMap<Uuid, Result<Origin, Class>>,
-    /// Many inputs look alike to a policy.
-    texts: HashSet<Arc<str>>,
+    /// Many inputs look alike to a policy: the number of each.
+    texts: HashMap<Arc<str>, usize>,
     report: Report,
 }
 
 impl Cases {
     pub(super) fn new(policies: Policies) -> Self {
-        Self { policies, origins: HashMap::new(), texts: HashSet::new(), report: Report::default() }
+        Self { policies, origins: HashMap::new(), texts: HashMap::new(), report: Report::default() }
     }
 
     /// What was counted here.
@@ -95,8 +98,8 @@ impl Cases {
         }
         match remembered {
             Ok((origin, remembered)) => {
-                let Origin { policies, looked_at } = origin;
-                Ok(Some(Case { entry, policies, looked_at, input, remembered }))
+                let Origin { policies, looked_at, number } = origin;
+                Ok(Some(Case { entry, policies, looked_at, number, input, remembered }))
             }
             Err(class) => {
                 self.report.class(class, &entry);
@@ -132,19 +135,17 @@ impl Cases {
         // What canonical JSON cannot carry is an error of the whole input, whatever the policy looks at.
         let raw = entry.input_hash.as_ref().is_some_and(|hash| hash.starts_with("raw:"));
         let looked_at = if raw { input.to_string() } else { looked_at(&policies.reads, &input) };
-        let looked_at = self.intern(looked_at);
-        Ok(Ok((Origin { policies, looked_at }, input)))
+        let (looked_at, number) = self.intern(looked_at);
+        Ok(Ok((Origin { policies, looked_at, number }, input)))
     }
 
-    fn intern(&mut self, text: String) -> Arc<str> {
-        match self.texts.get(text.as_str()) {
-            Some(known) => known.clone(),
-            None => {
-                let text: Arc<str> = text.into();
-                self.texts.insert(text.clone());
-                text
-            }
+    fn intern(&mut self, text: String) -> (Arc<str>, usize) {
+        if let Some((known, number)) = self.texts.get_key_value(text.as_str()) {
+            return (known.clone(), *number);
         }
+        let (text, number): (Arc<str>, _) = (text.into(), self.texts.len());
+        self.texts.insert(text.clone(), number);
+        (text, number)
     }
 }
 

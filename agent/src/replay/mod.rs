@@ -12,7 +12,6 @@ pub mod report;
 
 use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, sync_channel};
-use std::sync::{Mutex, PoisonError};
 use std::thread;
 
 use uuid::Uuid;
@@ -76,26 +75,34 @@ pub fn run(
         0 => thread::available_parallelism().map_or(2, usize::from),
         threads => threads,
     };
-    let (lots, waiting) = sync_channel::<Vec<Case>>(LOTS);
-    let waiting = Mutex::new(waiting);
     let mut cases = Cases::new(Policies::new(options));
     thread::scope(|scope| {
-        let judges: Vec<_> = (0..threads).map(|_| scope.spawn(|| judge_all(&waiting))).collect();
-        let mut lot = Vec::with_capacity(LOT);
-        let mut read = 0;
+        let (mut lots, mut judges) = (Vec::new(), Vec::new());
+        for _ in 0..threads {
+            let (lot, waiting) = sync_channel::<Vec<Case>>(LOTS);
+            lots.push((lot, Vec::with_capacity(LOT)));
+            judges.push(scope.spawn(|| judge_all(waiting)));
+        }
+        let mut read = 0_u64;
         while let Some(record) = reader.next() {
             let entry = record?.entry;
             read += 1;
             let (time, wanted) = (entry.time, options.wants(&entry));
-            lot.extend(cases.next(entry, reader, wanted)?);
-            if lot.len() == LOT {
-                lots.send(std::mem::replace(&mut lot, Vec::with_capacity(LOT)))
-                    .map_err(|_| ReplayError::Thread)?;
+            if read.is_multiple_of(LOT as u64) {
                 progress(read, time);
             }
+            let Some(case) = cases.next(entry, reader, wanted)? else { continue };
+            // What looks alike goes to the same thread, which evaluates it once.
+            let (to, lot) = &mut lots[case.number % threads];
+            lot.push(case);
+            if lot.len() == LOT {
+                let lot = std::mem::replace(lot, Vec::with_capacity(LOT));
+                to.send(lot).map_err(|_| ReplayError::Thread)?;
+            }
         }
-        lots.send(lot).map_err(|_| ReplayError::Thread)?;
-        drop(lots);
+        for (to, lot) in lots {
+            to.send(lot).map_err(|_| ReplayError::Thread)?;
+        }
         let mut report = cases.into_report();
         for judge in judges {
             report.add(judge.join().map_err(|_| ReplayError::Thread)??);
@@ -104,15 +111,12 @@ pub fn run(
     })
 }
 
-fn judge_all(lots: &Mutex<Receiver<Vec<Case>>>) -> Result<Report, PolicyError> {
+fn judge_all(lots: Receiver<Vec<Case>>) -> Result<Report, PolicyError> {
     let mut judge = Judge::default();
-    loop {
-        let lot = lots.lock().unwrap_or_else(PoisonError::into_inner).recv();
-        match lot {
-            Ok(lot) => lot.into_iter().try_for_each(|case| judge.judge(case))?,
-            Err(_) => return Ok(judge.into_report()),
-        }
+    for lot in lots {
+        lot.into_iter().try_for_each(|case| judge.judge(case))?;
     }
+    Ok(judge.into_report())
 }
 
 #[cfg(test)]

@@ -2,7 +2,8 @@
 
 use std::fs;
 
-use authz::ledger::note::Signer;
+use authz::ledger::consistency::{self, Consistency};
+use authz::ledger::note::{Checkpoint, Signer};
 use authz::ledger::proof::{Proof, prove};
 use authz::ledger::prune::{Before, Pruned, prune};
 use authz::ledger::*;
@@ -50,6 +51,39 @@ fn every_changed_byte_of_a_proof_is_found() {
             let Ok(changed) = String::from_utf8(bytes) else { continue };
             let checked = Proof::parse(&changed).and_then(|proof| proof.check(&key));
             assert!(checked.is_err() || Proof::parse(&changed).unwrap() == proof, "{changed}");
+        }
+    }
+}
+
+#[test]
+fn that_a_ledger_only_grew_is_proven_with_the_public_key_only() {
+    let dir = tempfile::tempdir().unwrap();
+    let (path, mut kept) = (dir.path().join("ledger"), Vec::new());
+    for (from, to) in [(0, 1), (1, 5), (5, 256), (256, 300), (300, 700)] {
+        let store = Store::open(dir.path(), Options::default()).unwrap();
+        (from..to).for_each(|n| assert!(store.append(small(&format!("n{n}"))).is_ok()));
+        drop(store);
+        kept.push(fs::read_to_string(path.join("checkpoint")).unwrap());
+    }
+    let key = key::public(&dir.path().join("key.pub")).unwrap();
+    let kept: Vec<_> = kept.iter().map(|note| key.checkpoint(note).unwrap()).collect();
+    assert_eq!(kept.iter().map(|old| old.size).collect::<Vec<_>>(), [1, 5, 256, 300, 700]);
+    for old in &kept {
+        let proof = consistency::prove(&path, &key, old).unwrap();
+        let text = proof.to_text();
+        assert_eq!(Consistency::parse(&text).unwrap().check(&key, old).unwrap().size, 700);
+        assert!(proof.check(Signer::new(&[3; 32]).verifier(), old).is_err());
+        for other in kept.iter().filter(|other| *other != old) {
+            assert!(proof.check(&key, other).is_err());
+        }
+        let changed = Checkpoint { root: [7; 32], ..old.clone() };
+        assert!(proof.check(&key, &changed).is_err() && consistency::prove(&path, &key, &changed).is_err());
+        for at in 0..text.len() {
+            let mut bytes = text.clone().into_bytes();
+            bytes[at] ^= 1 << (at % 7);
+            let Ok(changed) = String::from_utf8(bytes) else { continue };
+            let checked = Consistency::parse(&changed).and_then(|proof| proof.check(&key, old));
+            assert!(checked.is_err() || Consistency::parse(&changed).unwrap() == proof, "{changed}");
         }
     }
 }

@@ -5,7 +5,6 @@ mod supervise;
 mod wait;
 
 use std::io::{BufRead, BufReader};
-use std::net::SocketAddr;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitCode, Stdio};
@@ -16,7 +15,7 @@ use clap::Args;
 use nix::sys::signal::SigSet;
 use uuid::Uuid;
 
-use super::daemon::HttpArgs;
+use super::daemon::{HttpArgs, OtlpArgs};
 use super::{STATE_HELP, absolute, state_or_default};
 use crate::control::{Client, Request, Response, StartSession, Started};
 use crate::enforce::choice::{Choice, Wanted};
@@ -46,7 +45,8 @@ pub const ASK_VARIABLE: &str = "AUTHZ_SOCKET";
 Examples:
   sudo authz exec --policy preset:coding-agent -- claude
   sudo authz exec --policy ./policies --mode observe -- npm test
-  sudo authz exec --policy preset:prod-readonly --require full --user dev -- bash -i"
+  sudo authz exec --policy preset:prod-readonly --require full --user dev -- bash -i
+  authz exec --otlp=http://localhost:4318 -- claude"
 )]
 pub struct Exec {
     /// Folder, file or preset:NAME; may be repeated
@@ -80,6 +80,8 @@ pub struct Exec {
     audit_each: bool,
     #[command(flatten)]
     http: HttpArgs,
+    #[command(flatten)]
+    otlp: OtlpArgs,
     /// Print start and summary as JSON
     #[arg(long)]
     json: bool,
@@ -154,6 +156,7 @@ impl Exec {
             backend: Backend::None,
             session: Some(session),
             http: self.http.resolve()?,
+            otlp: self.otlp.resolve()?,
             loaded: None,
         })
     }
@@ -172,7 +175,7 @@ impl Exec {
             return supervise::start(&choice, &signals);
         }
         let instance = Uuid::now_v7().simple().to_string();
-        match start_daemon(&instance, &self.state()?, self.http.resolve()?)? {
+        match self.start_daemon(&instance)? {
             Ok((daemon, socket)) => self.run_under_lsm(&choice, daemon, &socket, &signals, beside),
             Err(refused) => {
                 let choice = probe.choose_without_lsm(self.backend, self.require, &refused)?;
@@ -206,6 +209,39 @@ impl Exec {
                 daemon.wait().context("cannot wait for the daemon")?;
                 bail!("{why}")
             }
+        }
+    }
+
+    /// Starts the daemon of one session; its control socket, or why its programs do not load.
+    fn start_daemon(&self, instance: &str) -> anyhow::Result<Result<(Child, PathBuf), String>> {
+        let mut command = Command::new("/proc/self/exe");
+        command
+            .arg0("authz")
+            .args(["daemon", "--embedded", "--instance", instance, "--state"])
+            .arg(self.state()?);
+        if let Some((address, token)) = self.http.resolve()? {
+            command.arg(format!("--http={address}")).arg("--http-token").arg(token);
+        }
+        if let Some(url) = self.otlp.resolve()? {
+            command.arg(format!("--otlp={url}"));
+        }
+        let mut daemon = command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .current_dir("/")
+            .spawn()
+            .context("cannot start the daemon")?;
+        let out = daemon.stdout.take().context("the daemon has no output")?;
+        let mut line = String::new();
+        BufReader::new(out).read_line(&mut line).context("cannot read from the daemon")?;
+        let said: serde_json::Value = serde_json::from_str(&line).unwrap_or_default();
+        if let Some(socket) = said["socket"].as_str() {
+            return Ok(Ok((daemon, socket.into())));
+        }
+        let status = daemon.wait().context("cannot wait for the daemon")?;
+        match said[super::daemon::REFUSED].as_str() {
+            Some(why) => Ok(Err(why.to_owned())),
+            None => bail!("the daemon did not start ({status}); its reason is above"),
         }
     }
 
@@ -345,37 +381,6 @@ enum Launched {
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 struct Refused(String);
-
-/// Starts the daemon of one session; its control socket, or why its programs do not load.
-fn start_daemon(
-    instance: &str,
-    state: &Path,
-    http: Option<(SocketAddr, PathBuf)>,
-) -> anyhow::Result<Result<(Child, PathBuf), String>> {
-    let mut command = Command::new("/proc/self/exe");
-    command.arg0("authz").args(["daemon", "--embedded", "--instance", instance, "--state"]).arg(state);
-    if let Some((address, token)) = http {
-        command.arg(format!("--http={address}")).arg("--http-token").arg(token);
-    }
-    let mut daemon = command
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .current_dir("/")
-        .spawn()
-        .context("cannot start the daemon")?;
-    let out = daemon.stdout.take().context("the daemon has no output")?;
-    let mut line = String::new();
-    BufReader::new(out).read_line(&mut line).context("cannot read from the daemon")?;
-    let said: serde_json::Value = serde_json::from_str(&line).unwrap_or_default();
-    if let Some(socket) = said["socket"].as_str() {
-        return Ok(Ok((daemon, socket.into())));
-    }
-    let status = daemon.wait().context("cannot wait for the daemon")?;
-    match said[super::daemon::REFUSED].as_str() {
-        Some(why) => Ok(Err(why.to_owned())),
-        None => bail!("the daemon did not start ({status}); its reason is above"),
-    }
-}
 
 fn connect(socket: &Path) -> anyhow::Result<Client> {
     Client::connect(socket).with_context(|| format!("cannot connect to the daemon at {}", socket.display()))

@@ -116,6 +116,7 @@ fn start_daemon(exec: &Exec, loaded: Loaded) -> anyhow::Result<(PathBuf, JoinHan
         backend: Backend::Seccomp,
         session: None,
         http: exec.http.resolve()?,
+        otlp: exec.otlp.resolve()?,
         loaded: Some(loaded),
     };
     let (ready, socket) = channel();

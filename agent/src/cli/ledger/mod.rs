@@ -27,7 +27,7 @@ pub enum LedgerCommand {
     Show(ShowArgs),
     /// Check entries, tiles, signatures: nothing changed, removed, put in or put elsewhere
     Verify(verify::VerifyArgs),
-    /// Print one entry with all that proves it, for somebody who has the public key only
+    /// Print one entry with all that proves it, or that a ledger only grew, for somebody who has the public key only
     Prove(verify::ProveArgs),
     /// Print entries as decision log events of OPA, or the signed checkpoints
     Export(export::ExportArgs),
@@ -112,7 +112,9 @@ pub fn run(command: &LedgerCommand, state: &Path) -> anyhow::Result<ExitCode> {
     };
     match command {
         LedgerCommand::List(args) => out.list(open(state, args.session)?, args),
-        LedgerCommand::Show(args) => out.show(open(state, None)?, args),
+        LedgerCommand::Show(args) => {
+            out.show(Readers::of_id(state, &args.id).with_context(|| no_ledger(state))?, args)
+        }
         LedgerCommand::Verify(args) => verify::verify(args, state, &mut out),
         LedgerCommand::Prove(args) => verify::prove(args, state, &mut out),
         LedgerCommand::Export(args) => export::export(args, state, &mut out),
@@ -178,13 +180,17 @@ impl<W: Write> Output<W> {
     fn show(&mut self, mut reader: Readers, args: &ShowArgs) -> anyhow::Result<ExitCode> {
         let wanted = args.id.to_lowercase();
         let mut found: Option<Uuid> = None;
-        for record in reader.by_ref() {
+        while let Some(record) = reader.next() {
             let record = record?;
             if wanted.is_empty() || !matches(&record.entry.id.to_string(), &wanted) {
                 continue;
             }
             if found.is_some_and(|id| id != record.entry.id) {
                 bail!("{:?} begins more than one id; write more of it", args.id);
+            }
+            if record.entry.id.to_string() == wanted {
+                // All that is under an id is in one ledger, and this is all of the id.
+                reader.end_with_this();
             }
             let text = if args.json { self.json(&record) } else { self.fields(&record)? };
             if found.replace(record.entry.id).is_some() && !args.json {

@@ -9,9 +9,10 @@ use data_encoding::BASE64;
 use serde_json::json;
 
 use super::{Output, escape, instances, matches, open};
+use crate::ledger::consistency::{self, Consistency};
 use crate::ledger::note::{self, Checkpoint, Verifier};
 use crate::ledger::proof::{self, Proof};
-use crate::ledger::{LedgerError, key, ledger_of, verify as check};
+use crate::ledger::{LedgerError, key, ledger_of, likely_first, verify as check};
 
 /// What to verify, against what.
 #[derive(Debug, Clone, Default, clap::Args)]
@@ -27,8 +28,8 @@ pub struct VerifyArgs {
     /// The public key, a file or NAME+HASH+BASE64 [default: key.pub of the folder, which proves less]
     #[arg(long, value_name = "KEY")]
     pub key: Option<String>,
-    /// A proof that `prove` wrote; no ledger is needed
-    #[arg(long, value_name = "FILE", requires = "key", conflicts_with_all = ["folders", "against"])]
+    /// A proof that `prove` wrote; no ledger is needed. One of `prove --from` is held against --against
+    #[arg(long, value_name = "FILE", requires = "key", conflicts_with = "folders")]
     pub proof: Option<PathBuf>,
     /// One JSON object a ledger
     #[arg(long)]
@@ -37,9 +38,19 @@ pub struct VerifyArgs {
 
 /// Which entry to prove.
 #[derive(Debug, Clone, clap::Args)]
+#[command(after_help = "Examples:
+  authz ledger prove 0193b1f2 > entry.tlog-proof
+  authz ledger verify --proof entry.tlog-proof --key ./key.pub
+  authz ledger prove --from ./checkpoint > grown.proof           # one ledger's, as `export --checkpoint` wrote it
+  authz ledger verify --proof grown.proof --against ./checkpoint --key ./key.pub")]
 pub struct ProveArgs {
     /// The decision id, or the beginning of it; of several entries under it, the first
-    pub id: String,
+    #[arg(required_unless_present = "from")]
+    pub id: Option<String>,
+    /// Instead, that a ledger only grew since its checkpoint in this file, as `export --checkpoint` wrote it; of several
+    /// of one ledger, the last
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["id", "json"])]
+    pub from: Option<PathBuf>,
     /// As JSON instead of C2SP tlog-proof
     #[arg(long)]
     pub json: bool,
@@ -189,6 +200,12 @@ fn index_of(instance: &Path, wanted: &str) -> anyhow::Result<Option<u64>> {
 fn verify_proof<W: Write>(args: &VerifyArgs, file: &Path, out: &mut Output<W>) -> anyhow::Result<ExitCode> {
     let text = std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
     let key = read_key(args.key.as_deref().unwrap_or_default())?;
+    if Consistency::is(&text) {
+        return verify_growth(args, file, &text, &key, out);
+    }
+    if args.against.is_some() {
+        bail!("{}: a proof of one entry; --against is for those of prove --from", file.display());
+    }
     let checked = Proof::parse(&text).and_then(|proof| Ok((proof.check(&key)?, proof)));
     let ((entry, checkpoint), proof) = checked.with_context(|| file.display().to_string())?;
     if args.json {
@@ -216,8 +233,12 @@ pub(super) fn prove<W: Write>(
     state: &Path,
     out: &mut Output<W>,
 ) -> anyhow::Result<ExitCode> {
-    for instance in instances(state)? {
-        let Some(index) = index_of(&instance, &args.id)? else { continue };
+    if let Some(from) = &args.from {
+        return prove_growth(from, state, out);
+    }
+    let id = args.id.as_deref().unwrap_or_default();
+    for instance in likely_first(instances(state)?, id) {
+        let Some(index) = index_of(&instance, id)? else { continue };
         let ledger = ledger_of(&instance);
         let proof = proof::prove(&ledger, &own_key(state, &instance)?, index)?;
         let text = if args.json { format!("{}\n", proof.to_json()) } else { proof.to_text() };
@@ -225,7 +246,57 @@ pub(super) fn prove<W: Write>(
         super::unless_closed(out.to.flush())?;
         return Ok(ExitCode::SUCCESS);
     }
-    bail!("no entry {:?}; `authz ledger list` prints the ids", args.id);
+    bail!("no entry {id:?}; `authz ledger list` prints the ids");
+}
+
+/// Prints the proof that a ledger continues an older checkpoint of it.
+fn prove_growth<W: Write>(from: &Path, state: &Path, out: &mut Output<W>) -> anyhow::Result<ExitCode> {
+    let old = Against::read(from)?.only(from)?;
+    for instance in instances(state)? {
+        let ledger = ledger_of(&instance);
+        let key = own_key(state, &instance)?;
+        if check::checkpoint(&ledger, &key)?.is_none_or(|now| now.origin != old.1.origin) {
+            continue;
+        }
+        let old = key.checkpoint(&old.0).with_context(|| from.display().to_string())?;
+        out.write(&consistency::prove(&ledger, &key, &old)?.to_text())?;
+        super::unless_closed(out.to.flush())?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    bail!("{}: no ledger in {}", escape(&old.1.origin), state.display());
+}
+
+fn verify_growth<W: Write>(
+    args: &VerifyArgs,
+    file: &Path,
+    text: &str,
+    key: &Verifier,
+    out: &mut Output<W>,
+) -> anyhow::Result<ExitCode> {
+    let Some(against) = &args.against else {
+        bail!("{}: give the older checkpoint, which you kept, by --against", file.display());
+    };
+    let (note, _) = Against::read(against)?.only(against)?;
+    let old = key.checkpoint(&note).context("--against")?;
+    let checked = Consistency::parse(text).and_then(|proof| proof.check(key, &old));
+    let new = checked.with_context(|| file.display().to_string())?;
+    let line = if args.json {
+        json!({
+            "ok": true, "origin": new.origin, "size": new.size, "root": BASE64.encode(&new.root), "continues": old.size,
+        })
+        .to_string()
+    } else {
+        format!(
+            "{}: {} entries continue the {} of before, signed by {}",
+            new.origin,
+            new.size,
+            old.size,
+            key.name()
+        )
+    };
+    out.write(&format!("{}\n", if args.json { line.into() } else { escape(&line) }))?;
+    super::unless_closed(out.to.flush())?;
+    Ok(ExitCode::SUCCESS)
 }
 
 /// A key in a file, or written out.
@@ -261,6 +332,17 @@ impl Against {
             bail!("{}: no checkpoint in it", file.display());
         }
         Ok(Self { notes, seen: Default::default() })
+    }
+
+    /// The last checkpoint, if all are of one ledger.
+    fn only(self, file: &Path) -> anyhow::Result<(String, Checkpoint)> {
+        let mut notes = self.notes;
+        notes.sort_by_key(|(_, checkpoint)| checkpoint.size);
+        let last = notes.pop().context("no checkpoint")?;
+        if notes.iter().any(|(_, checkpoint)| checkpoint.origin != last.1.origin) {
+            bail!("{}: checkpoints of several ledgers; keep that of one in it", file.display());
+        }
+        Ok(last)
     }
 
     /// Those of a ledger, each with a good signature.

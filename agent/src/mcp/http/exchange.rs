@@ -2,6 +2,7 @@
 
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use http_body_util::{BodyExt, Limited};
 use hyper::body::{Bytes, Incoming};
@@ -22,6 +23,9 @@ use crate::text::escape;
 
 /// JSON-RPC's code for headers that do not repeat the body.
 const HEADER_MISMATCH: i32 = -32020;
+
+/// How long the server may think before it begins to answer.
+const THINK: Duration = Duration::from_secs(600);
 
 /// A request of the client on its way through.
 struct Exchange {
@@ -101,7 +105,7 @@ impl Front {
         for out in conversation.client(line).await {
             let Out::Server { line, .. } = out else { continue };
             let sent = match headers::onward(headers, mirrors, &line) {
-                Ok(headers) => self.upstream.send(Method::POST, headers, Some(line)).await,
+                Ok(headers) => self.upstream.send(Method::POST, headers, Some(line), THINK).await,
                 Err(why) => return mismatch(None, &why),
             };
             match sent {
@@ -119,7 +123,7 @@ impl Front {
             return plain(StatusCode::METHOD_NOT_ALLOWED, "without Mcp-Session-Id there is no stream");
         };
         let conversation = self.conversations.find(Some(&name));
-        let answer = match self.upstream.send(Method::GET, headers::pass(&headers), None).await {
+        let answer = match self.upstream.send(Method::GET, headers::pass(&headers), None, THINK).await {
             Ok(answer) => answer,
             Err(error) => return lost(None, &error),
         };
@@ -157,7 +161,7 @@ impl Front {
     /// The client ends the conversation.
     pub(super) async fn ended(&self, headers: HeaderMap) -> Response<Reply> {
         let name = session(&headers).ok().flatten();
-        match self.upstream.send(Method::DELETE, headers::pass(&headers), None).await {
+        match self.upstream.send(Method::DELETE, headers::pass(&headers), None, THINK).await {
             Ok(answer) => {
                 if let Some(name) = name.filter(|_| answer.status().is_success()) {
                     self.conversations.end(&name);
@@ -176,7 +180,7 @@ impl Front {
                 own.insert(hyper::header::HeaderName::from_static(name), value.clone());
             }
         }
-        if let Err(error) = self.upstream.send(Method::POST, own, Some(line)).await {
+        if let Err(error) = self.upstream.send(Method::POST, own, Some(line), THINK).await {
             eprintln!("authz: the server could not be told: {}", escape(&error));
         }
     }
@@ -225,7 +229,7 @@ impl Exchange {
     /// The request goes to the server, and its answer comes back.
     async fn forward(&mut self, line: Vec<u8>, queue: &mut mpsc::UnboundedReceiver<Out>) -> Then {
         let sent = match headers::onward(&self.headers, &self.mirrors, &line) {
-            Ok(headers) => self.front.upstream.send(Method::POST, headers, Some(line)).await,
+            Ok(headers) => self.front.upstream.send(Method::POST, headers, Some(line), THINK).await,
             Err(why) => Err(why),
         };
         let answer = match sent {

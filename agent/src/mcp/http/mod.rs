@@ -14,7 +14,6 @@ mod conversation;
 mod exchange;
 mod headers;
 mod sse;
-mod upstream;
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -34,8 +33,8 @@ use super::gate::Options;
 use super::lines::LINE_MAX;
 use super::reply::{self, Code};
 use crate::web;
+use crate::web::upstream::Upstream;
 use conversation::Conversations;
-pub use upstream::{Upstream, UpstreamError};
 
 /// How long a request may take to arrive, headers and body each.
 const ARRIVAL: Duration = Duration::from_secs(10);

@@ -1,5 +1,7 @@
 //! What the listeners on loopback have in common: only this machine may ask, and no web page that somebody made to
-//! lead here.
+//! lead here. And the servers elsewhere that they, or the daemon, lead to ([`upstream`]).
+
+pub mod upstream;
 
 use std::io;
 use std::net::SocketAddr;

@@ -1,4 +1,4 @@
-//! The server behind the gate, over HTTP or HTTPS.
+//! A server elsewhere that one address leads to, over HTTP or HTTPS: that behind the gate, or a collector.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,14 +18,11 @@ use tokio_rustls::rustls::{self, ClientConfig, RootCertStore};
 /// How long a connection may take.
 const CONNECT: Duration = Duration::from_secs(10);
 
-/// How long the server may think before it begins to answer.
-const THINK: Duration = Duration::from_secs(600);
-
 /// Why there is no upstream.
 #[derive(Debug, thiserror::Error)]
 pub enum UpstreamError {
     /// Not an address of a server.
-    #[error("{0:?} is no upstream; write e.g. https://mcp.example.com/mcp")]
+    #[error("{0:?} is not the address of a server; write e.g. https://host.example.com/path")]
     Url(String),
     /// No certificate of an authority was found.
     #[error("no trusted certificates are installed, so https cannot be used; install ca-certificates")]
@@ -35,7 +32,7 @@ pub enum UpstreamError {
     Tls(#[from] rustls::Error),
 }
 
-/// The one server that a listener leads to.
+/// The one server. Redirects are not followed.
 pub struct Upstream {
     uri: Uri,
     host: String,
@@ -72,54 +69,66 @@ impl Upstream {
         })
     }
 
-    /// Its path, which is the gate's own too.
+    /// The path of its address.
     pub fn path(&self) -> &str {
         self.uri.path()
     }
 
-    /// Sends one request, by a connection of its own; the beginning of the answer.
+    /// Sends one request to its address's path; as [`Upstream::send_to`].
     pub async fn send(
         &self,
         method: Method,
         headers: HeaderMap,
         body: Option<Vec<u8>>,
+        think: Duration,
     ) -> Result<Response<Incoming>, String> {
         let target = self.uri.path_and_query().map_or("/", |path| path.as_str());
         let has_body = body.is_some();
         let mut request = Request::builder().method(method).uri(target);
         if let Some(own) = request.headers_mut() {
             *own = headers;
-            own.insert(HOST, self.authority.clone());
             if has_body {
                 own.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
             }
         }
-        let request =
-            request.body(Full::from(body.unwrap_or_default())).map_err(|error| error.to_string())?;
+        let request = request.body(Bytes::from(body.unwrap_or_default()));
+        self.send_to(request.map_err(|error| error.to_string())?, think).await
+    }
+
+    /// Sends one request, whose target is a path, by a connection of its own; the beginning of the answer, for which
+    /// the server may `think` so long.
+    pub async fn send_to(
+        &self,
+        mut request: Request<Bytes>,
+        think: Duration,
+    ) -> Result<Response<Incoming>, String> {
+        request.headers_mut().insert(HOST, self.authority.clone());
+        let request = request.map(Full::from);
         let connected = TcpStream::connect((self.host.as_str(), self.port));
         let stream = in_time(CONNECT, connected).await?;
         match &self.tls {
             Some((tls, name)) => {
                 let stream = in_time(CONNECT, tls.connect(name.clone(), stream)).await?;
-                exchange(stream, request).await
+                exchange(stream, request, think).await
             }
-            None => exchange(stream, request).await,
+            None => exchange(stream, request, think).await,
         }
     }
 }
 
 async fn exchange(
-    stream: impl AsyncRead + AsyncWrite + Unpin + 'static,
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
     request: Request<Full<Bytes>>,
+    think: Duration,
 ) -> Result<Response<Incoming>, String> {
     let (mut sender, connection) =
         http1::handshake(TokioIo::new(stream)).await.map_err(|error| error.to_string())?;
-    tokio::task::spawn_local(async move {
+    tokio::spawn(async move {
         if let Err(error) = connection.await {
             tracing::debug!(%error, "a connection to the server ended");
         }
     });
-    in_time(THINK, sender.send_request(request)).await
+    in_time(think, sender.send_request(request)).await
 }
 
 async fn in_time<T, E: std::fmt::Display>(
