@@ -2,6 +2,7 @@
 //! for their own session only.
 
 use std::collections::HashMap;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
 use tokio::sync::oneshot;
@@ -11,6 +12,7 @@ use super::{Daemon, TURN};
 use crate::control::{Door, Request, Response};
 use crate::event::Task;
 use crate::pipeline::calls::CallView;
+use crate::policy::Effect;
 use crate::session::calls::{Outcome, Source, ToolCall};
 use crate::sys::peer::Peer;
 
@@ -20,8 +22,11 @@ pub(super) struct Waiting {
     /// The session of each call that is pending.
     pending: HashMap<Uuid, u32>,
     waiting: HashMap<Uuid, oneshot::Sender<Response>>,
-    answered: HashMap<Uuid, CallView>,
+    answered: HashMap<Uuid, (CallView, Instant)>,
 }
+
+/// How long an answer is kept for a gate that has to ask again for it.
+const KEPT: Duration = Duration::from_secs(600);
 
 impl Waiting {
     /// The session is over, and with it its calls.
@@ -238,16 +243,13 @@ impl Daemon {
             },
         };
         // A client that has gone needs no response.
-        match (may, self.calls.answered.remove(&call)) {
-            (Err(error), view) => {
-                self.calls.answered.extend(view.map(|view| (call, view)));
-                reply.send(refuse(error)).ok();
-            }
-            (Ok(()), Some(view)) => {
-                self.calls.pending.remove(&call);
-                reply.send(Response::Call(view)).ok();
-            }
-            (Ok(()), None) => drop(self.calls.waiting.insert(call, reply)),
+        if let Err(error) = may {
+            return drop(reply.send(refuse(error)));
+        }
+        let index = self.calls.pending.get(&call).copied();
+        match (index, self.calls.answered.remove(&call)) {
+            (Some(index), Some((view, _))) => self.hand_over(index, &view, reply),
+            _ => drop(self.calls.waiting.insert(call, reply)),
         }
     }
 
@@ -255,18 +257,41 @@ impl Daemon {
     pub(super) fn answer_calls(&mut self) {
         for view in self.pipeline.take_answered() {
             let Some(index) = self.calls.pending.get(&view.call).copied() else { continue };
-            let response = match self.publish(index) {
-                Ok(_) => Response::Call(view.clone()),
-                Err(error) => Response::Error { error: format!("{error:#}") },
-            };
-            let unheard = match self.calls.waiting.remove(&view.call) {
-                Some(reply) => reply.send(response).is_err(),
-                None => true,
-            };
-            if unheard {
-                self.calls.answered.insert(view.call, view);
-            } else {
-                self.calls.pending.remove(&view.call);
+            match self.calls.waiting.remove(&view.call) {
+                Some(reply) => self.hand_over(index, &view, reply),
+                None => drop(self.calls.answered.insert(view.call, (view, Instant::now()))),
+            }
+        }
+    }
+
+    /// A call that may go on is open, for the enforcement point too, before its gate hears of it.
+    fn hand_over(&mut self, index: u32, view: &CallView, reply: oneshot::Sender<Response>) {
+        self.pipeline.begin_answered(index, view);
+        let published = self.publish(index);
+        let failed = published.is_err();
+        let response = published.map_or_else(
+            |error| Response::Error { error: format!("{error:#}") },
+            |_| Response::Call(view.clone()),
+        );
+        if (reply.send(response).is_err() || failed) && view.effect < Effect::Escalate {
+            // Nobody runs it. That the enforcement point is not told so, if it is that which failed, widens what is
+            // attributed to the call and allows nothing.
+            let name = view.call.to_string();
+            let closed = self.pipeline.close_call(index, &name, Outcome::Lost).map_err(anyhow::Error::msg);
+            if let Err(error) = closed.and_then(|_| self.publish(index)) {
+                tracing::warn!(%error, call = name, "a call that nobody runs could not be closed");
+            }
+        }
+        self.calls.pending.remove(&view.call);
+    }
+
+    /// Forgets answers that no gate has fetched.
+    pub(super) fn forget_answers(&mut self) {
+        let old = |(_, at): &(CallView, Instant)| at.elapsed() >= KEPT;
+        let late: Vec<_> = self.calls.answered.extract_if(|_, kept| old(kept)).collect();
+        for (call, (view, _)) in late {
+            if let Some(index) = self.calls.pending.remove(&call) {
+                self.pipeline.forget_answered(index, &view);
             }
         }
     }

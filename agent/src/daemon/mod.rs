@@ -349,6 +349,7 @@ impl Daemon {
         self.point.sweep();
         self.collect_hits();
         self.record_gaps();
+        self.forget_answers();
         if !self.ending.is_empty() {
             self.end_sessions();
         }

@@ -67,6 +67,9 @@ impl Sealer {
     pub(super) fn run(mut self) {
         loop {
             let (durable, over) = self.next_turn();
+            if over && self.shared.lock().leave {
+                return;
+            }
             if let Err(error) = self.seal(durable, over) {
                 tracing::error!(%error, "the ledger stops, for it cannot be signed; nothing is recorded from here on");
                 self.shared.lock().failed = Some(LedgerError::Failed(error.to_string()));

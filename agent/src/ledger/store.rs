@@ -85,6 +85,8 @@ pub(super) struct Queue {
     pub(super) unsealed: u64,
     /// The writer has ended.
     pub(super) over: bool,
+    /// What is not signed when it ends is left to the next who opens the ledger.
+    pub(super) leave: bool,
 }
 
 pub(super) struct Shared {
@@ -138,6 +140,7 @@ impl Store {
             closing: false,
             unsealed: 0,
             over: false,
+            leave: false,
         };
         let shared = Arc::new(Shared {
             queue: Mutex::new(queue),
@@ -283,6 +286,11 @@ impl Store {
     pub fn flush(&self) -> Result<(), LedgerError> {
         let next = self.shared.lock().next_seq;
         next.checked_sub(1).map_or(Ok(()), |last| self.wait(Ticket(last)))
+    }
+
+    /// Leaves the signing of what is durable to whoever opens the ledger next: dropping the store is quicker.
+    pub fn leave_unsigned(&self) {
+        self.shared.lock().leave = true;
     }
 
     /// Why nothing is recorded any more, if so.

@@ -212,12 +212,27 @@ impl Pipeline {
             (true, Some(_)) => Effect::Compute,
             (true, None) => Effect::Allow,
         };
-        if allow {
-            session.calls.open(id);
-            session.calls_changed();
-        }
         let view = view(session, &call, effect, decision, arguments);
         self.answered.push(view);
+    }
+
+    /// A gate takes the answer to a call: one that may go on is open from here on.
+    pub fn begin_answered(&mut self, index: u32, view: &CallView) {
+        if view.effect < Effect::Escalate
+            && let Some(session) = self.sessions.get_mut(index)
+        {
+            session.calls.open(view.call);
+            session.calls_changed();
+        }
+    }
+
+    /// An answer that no gate has taken for too long: the call did not take place.
+    pub fn forget_answered(&mut self, index: u32, view: &CallView) {
+        if view.effect < Effect::Escalate
+            && let Err(error) = self.close_entry(index, view.call, Outcome::Lost)
+        {
+            tracing::error!(error, "the end of a call could not be recorded");
+        }
     }
 
     /// Calls that were answered since the last time.

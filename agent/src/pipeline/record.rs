@@ -54,6 +54,11 @@ impl Pipeline {
         }
     }
 
+    /// Leaves signing to whoever opens the ledger next.
+    pub fn leave_unsigned(&self) {
+        self.store.leave_unsigned();
+    }
+
     /// A gap in the record is itself a record.
     pub fn gap(&mut self, what: &str) {
         let mut entry = Entry::new(Kind::Gap);

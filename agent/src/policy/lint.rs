@@ -217,9 +217,10 @@ impl Lint<'_> {
                     .chain(given.map(String::as_str))
                     .chain(rules.map(|((_, name), _)| name.as_str()))
                     .collect();
-                let hint = suggest(key, &known.iter().copied().collect::<Vec<_>>());
-                (!known.contains(key.as_str()))
-                    .then(|| format!("no rule and no data file defines data.{full}{hint}"))
+                (!known.contains(key.as_str())).then(|| {
+                    let hint = suggest(key, &known.iter().copied().collect::<Vec<_>>());
+                    format!("no rule and no data file defines data.{full}{hint}")
+                })
             }
             (Some(_), _) => None,
             (None, _) => Some(format!("no rule and no data file defines data.{full}; add it to a data file")),

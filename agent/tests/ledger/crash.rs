@@ -19,6 +19,22 @@ fn crashed(count: u64) -> tempfile::TempDir {
 }
 
 #[test]
+fn what_was_left_unsigned_the_next_start_signs() {
+    let dir = in_memory();
+    for round in 1..=3 {
+        let store = Store::open(dir.path(), unsigned()).unwrap();
+        store.wait(store.append(small("left")).unwrap()).unwrap();
+        store.leave_unsigned();
+        drop(store);
+        let found = verified(dir.path()).unwrap();
+        assert_eq!((found.checkpoint.map(|signed| signed.size), found.unsigned), (None, round));
+    }
+    drop(Store::open(dir.path(), unsigned()).unwrap());
+    let found = verified(dir.path()).unwrap();
+    assert_eq!((found.checkpoint.map(|signed| signed.size), found.unsigned), (Some(3), 0));
+}
+
+#[test]
 fn a_last_write_torn_at_any_byte_is_moved_aside() {
     let base = crashed(3);
     let whole = fs::read(log(&base.path().join("one"), 0)).unwrap();

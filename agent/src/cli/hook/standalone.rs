@@ -78,6 +78,8 @@ impl Standalone {
         let comm = std::fs::read_to_string("/proc/self/comm").unwrap_or_default();
         let (uid, gid) = (nix::unistd::getuid().as_raw(), nix::unistd::getgid().as_raw());
         let tgid = nix::unistd::getppid().as_raw();
+        // The agent waits for this. The hook after the tool signs it, or the next one.
+        self.pipeline.leave_unsigned();
         let task = Task { tid: 0, tgid, start_ns: 0, uid, gid, comm: comm.trim_end().to_owned() };
         self.pipeline.open_call(INDEX, call, Source::Session, task).map_err(anyhow::Error::msg)
     }
