@@ -49,6 +49,13 @@ pub fn escape_json(json: &str) -> Cow<'_, str> {
     Cow::Owned(escaped)
 }
 
+/// The letters and digits of a name without their case: two names with the same could be taken for each other. (`ſ` and
+/// the Kelvin sign are letters of ours for some parsers.)
+pub fn fold(name: &str) -> String {
+    let upper = name.chars().filter(|c| c.is_alphanumeric()).flat_map(char::to_uppercase);
+    upper.flat_map(char::to_lowercase).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

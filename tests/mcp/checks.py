@@ -241,7 +241,12 @@ def human(place):
           and "dev.authz" not in place.reached())
     again = gate.ask("tools/call", retry)["result"]
     check("2026-07-28: a state serves once", again["resultType"] == "input_required", again)
+    harness.authz("approve", pending())
+    alone = str(place.top / "alone")
+    gate.ask("tools/call", {"name": "write_file", "arguments": {"path": alone, "content": "x"}, "_meta": MODERN})
     gate.close()
+    written = {entry["attribution"] for entry in place.ledger() if (entry.get("resource") or {}).get("id") == alone}
+    check("2026-07-28: a call that is approved and not retried is not open", written == {"exact"}, written)
 
     gate = place.gate("--hold-timeout", "1s")
     gate.hello()

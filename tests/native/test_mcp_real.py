@@ -13,21 +13,10 @@ import harness
 from harness import check, skip
 from native import BARE
 
-HERE = pathlib.Path(__file__).resolve().parent
-CACHE = HERE.parent.parent / "target/mcp"
-PYTHON = ["mcp==2.3.0", "mcp-server-git==2026.10.19", "mcp-server-time==2026.10.19"]
-NODE = ["@modelcontextprotocol/server-filesystem@2026.8.31", "@modelcontextprotocol/server-everything@2026.8.31",
-        "@modelcontextprotocol/sdk@1.32.2"]
-MODULES = CACHE / "node/node_modules/@modelcontextprotocol"
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "mcp"))
 
-POLICY = """
-deny contains {{"id": "prod", "reason": "Agents do not write production files."}} if {{
-	writes
-	under(input.resource.id, "{top}/prod")
-}}
-
-allow contains {{"id": "rest"}} if not startswith(input.action.name, "system.")
-"""
+import real  # noqa: E402
+from real import CACHE, INTERPRETER, POLICY, git  # noqa: E402
 
 # Reads {"command", "calls": [[tool, arguments]...], "mode"}; prints each result's error flag and text, and the tools.
 PYTHON_CLIENT = """
@@ -70,16 +59,10 @@ await client.close();
 
 
 def installed():
-    """Fetches what is missing."""
-    python = CACHE / "py/bin/python3"
-    if not python.exists():
-        subprocess.run([sys.executable, "-m", "venv", str(CACHE / "py")], check=True)
-    subprocess.run([str(python), "-m", "pip", "install", "-q", *PYTHON], check=True)
-    node = CACHE / "node"
-    node.mkdir(parents=True, exist_ok=True)
-    subprocess.run(["npm", "install", "--silent", "--no-audit", "--no-fund", "--prefix", str(node), *NODE], check=True)
-    (node / "client.mjs").write_text(NODE_CLIENT, encoding="utf-8")
-    return {"python": [str(python), "-c", PYTHON_CLIENT], "typescript": ["node", str(node / "client.mjs")]}
+    """The clients, with what they take."""
+    real.fetch()
+    (CACHE / "node/client.mjs").write_text(NODE_CLIENT, encoding="utf-8")
+    return {"python": [str(INTERPRETER), "-c", PYTHON_CLIENT], "typescript": ["node", str(CACHE / "node/client.mjs")]}
 
 
 def drive(client, command, calls, cwd, mode="auto"):
@@ -91,28 +74,20 @@ def drive(client, command, calls, cwd, mode="auto"):
     return json.loads(lines[-1]) if lines else {"tools": [], "results": [], "failed": done.stderr[-2000:]}
 
 
-def git(*words, cwd):
-    identity = ["-c", "user.name=t", "-c", "user.email=t@example.org"]
-    subprocess.run(["git", *identity, *words], cwd=cwd, check=True, capture_output=True)
-
-
 def servers(top):
     """Name, command, and calls that give the same each time."""
     git("init", "-q", ".", cwd=top / "repo")
     git("commit", "-q", "--allow-empty", "-m", "first", cwd=top / "repo")
     repo, note = str(top / "repo"), str(top / "work/note")
     zones = {"source_timezone": "Europe/Berlin", "target_timezone": "Asia/Tokyo", "time": "12:00"}
-    return {
-        "filesystem": (["node", str(MODULES / "server-filesystem/dist/index.js"), str(top)],
-                       [["write_file", {"path": note, "content": "x"}], ["read_text_file", {"path": note}],
-                        ["list_directory", {"path": str(top / "work")}]]),
-        "everything": (["node", str(MODULES / "server-everything/dist/index.js")],
-                       [["echo", {"message": "\u00e4 \u2028"}], ["get-sum", {"a": 1, "b": 2.5}]]),
-        "git": ([str(CACHE / "py/bin/mcp-server-git")],
-                [["git_status", {"repo_path": repo}], ["git_log", {"repo_path": repo, "max_count": 1}]]),
-        "time": ([str(CACHE / "py/bin/mcp-server-time")], [["get_current_time", {"timezone": "Nowhere"}],
-                                                            ["convert_time", zones]]),
+    calls = {
+        "filesystem": [["write_file", {"path": note, "content": "x"}], ["read_text_file", {"path": note}],
+                       ["list_directory", {"path": str(top / "work")}]],
+        "everything": [["echo", {"message": "\u00e4 \u2028"}], ["get-sum", {"a": 1, "b": 2.5}]],
+        "git": [["git_status", {"repo_path": repo}], ["git_log", {"repo_path": repo, "max_count": 1}]],
+        "time": [["get_current_time", {"timezone": "Nowhere"}], ["convert_time", zones]],
     }
+    return {name: (command, calls[name]) for name, command in real.commands(top).items()}
 
 
 def run():
@@ -150,3 +125,4 @@ def run():
         entries = harness.authz("ledger", "--state", state, "list", "--json", "--limit", "0", "--effect", "deny").stdout
         rules = [json.loads(line)["result"]["rules"][0]["id"] for line in entries.splitlines()]
         check("each denial is in the ledger", rules.count("prod") >= 4, rules)
+    real.together("--backend", "seccomp")

@@ -39,16 +39,16 @@ pub(super) fn read(mut wire: Wire) -> Result<Event, EventError> {
 pub(super) fn before(verdict: &Verdict) -> Option<Value> {
     Some(match verdict {
         Verdict::Allow => return None,
-        Verdict::Compute(arguments) if arguments.get(FILES).is_some() => claude::answer(
-            "deny",
-            "The policy has other files changed, and a patch cannot be rewritten.",
-            None,
-        ),
         Verdict::Compute(arguments) => {
             claude::answer("allow", "authz rewrote the arguments by policy.", Some(arguments))
         }
         Verdict::Ask(reason) | Verdict::Deny(reason) => claude::answer("deny", reason, None),
     })
+}
+
+/// Why a call cannot go on with other arguments.
+pub(super) fn fixed(arguments: &Value) -> Option<&'static str> {
+    arguments.get(FILES).map(|_| "The policy has other files changed, and a patch cannot be rewritten.")
 }
 
 /// Puts the files that a patch names beside its text. A patch that names none cannot be judged.

@@ -236,6 +236,11 @@ impl Agent {
         (self == Self::Gemini).then(|| gemini::id(session, tool, arguments))
     }
 
+    /// Why the agent cannot run a call with the arguments that a policy has it rewritten to, if it cannot.
+    pub fn fixed(self, arguments: &Value) -> Option<&'static str> {
+        if self == Self::Codex { codex::fixed(arguments) } else { None }
+    }
+
     /// What the agent is told before a call; none: nothing is printed.
     pub fn before(self, verdict: &Verdict) -> Option<Value> {
         match self {

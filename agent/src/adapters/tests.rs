@@ -156,8 +156,8 @@ fn a_patch_names_its_files() {
     let files =
         json!({"add": ["new.txt"], "update": ["src/a.rs"], "move": ["src/b.rs"], "delete": ["/etc/old"]});
     assert_eq!(call.arguments, json!({ "command": patch, "files": files }));
-    let rewritten = Agent::Codex.before(&Verdict::Compute(call.arguments)).unwrap();
-    assert_eq!(rewritten["hookSpecificOutput"]["permissionDecision"], "deny");
+    assert!(Agent::Codex.fixed(&call.arguments).is_some());
+    assert!(Agent::Codex.fixed(&json!({ "command": "ls" })).is_none());
 }
 
 #[test]

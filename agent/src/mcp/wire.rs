@@ -11,6 +11,8 @@ use serde::de::{self, DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visit
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
+use crate::text;
+
 /// The longest id, in bytes as written.
 const ID_MAX: usize = 256;
 
@@ -253,13 +255,13 @@ impl<'a> Members<'a> {
 
 /// Refuses a key that is none of those known, but could be taken for one: by another case, or by a sign between.
 pub fn refuse_variant<'k>(key: &str, known: impl IntoIterator<Item = &'k str>) -> Result<(), WireError> {
-    let folded = fold(key);
+    let folded = text::fold(key);
     let mut similar = None;
     for name in known {
         if name == key {
             return Ok(());
         }
-        if fold(name) == folded {
+        if text::fold(name) == folded {
             similar = Some(name);
         }
     }
@@ -267,12 +269,6 @@ pub fn refuse_variant<'k>(key: &str, known: impl IntoIterator<Item = &'k str>) -
         Some(name) => Err(WireError::Variant(key.to_owned(), name.to_owned())),
         None => Ok(()),
     }
-}
-
-/// Letters and digits without their case. (`ſ` and the Kelvin sign are letters of ours for some parsers.)
-fn fold(key: &str) -> String {
-    let upper = key.chars().filter(|c| c.is_alphanumeric()).flat_map(char::to_uppercase);
-    upper.flat_map(char::to_lowercase).collect()
 }
 
 /// Keeps the keys of one object; tells of one that stands twice or holds what ends a string elsewhere.

@@ -20,6 +20,7 @@ use url::{Host, Url};
 
 use super::input::{Tool, address_properties};
 use crate::event::{Action, Operation, Resource};
+use crate::text;
 
 /// What the tools of `data.authz.tools` imply, by `server/name`.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -61,6 +62,9 @@ pub enum ImpliedError {
     /// An argument is no string.
     #[error("the tool's argument {0} is not a string, so what it does cannot be told")]
     NotText(String),
+    /// An argument that the tool could take for one that is judged.
+    #[error("the tool's argument {0} could be taken for {1:?}, so what the tool does cannot be told")]
+    Variant(String, String),
     /// A relative path, and no folder.
     #[error("the path {0:?} is relative, and it is not known to what")]
     Relative(String),
@@ -123,7 +127,7 @@ impl Tools {
             let name = template.path.as_ref().or(template.url.as_ref()).map_or("", String::as_str);
             let mut found = Vec::new();
             let segments: Vec<_> = name.split('.').skip(1).collect();
-            collect(&tool.arguments, &segments, String::new(), &mut found);
+            collect(&tool.arguments, &segments, String::new(), &mut found)?;
             if found.is_empty()
                 && let Some(default) = &template.default
             {
@@ -143,25 +147,34 @@ impl Tools {
     }
 }
 
-/// Every value under a dotted path, with its JSON pointer.
-fn collect<'a>(value: &'a Value, path: &[&str], at: String, found: &mut Vec<(String, &'a Value)>) {
+/// Every value under a dotted path, with its JSON pointer. A name of the path in another case is an error.
+fn collect<'a>(
+    value: &'a Value,
+    path: &[&str],
+    at: String,
+    found: &mut Vec<(String, &'a Value)>,
+) -> Result<(), ImpliedError> {
     match (value, path) {
         (Value::Array(items), _) => {
-            for (index, item) in items.iter().enumerate() {
-                collect(item, path, format!("{at}/{index}"), found);
-            }
+            let mut items = items.iter().enumerate();
+            return items.try_for_each(|(index, item)| collect(item, path, format!("{at}/{index}"), found));
         }
         (Value::Null, _) => {}
         (value, []) => found.push((at, value)),
         (Value::Object(fields), [name, rest @ ..]) => {
+            let folded = text::fold(name);
+            if let Some(variant) = fields.keys().find(|key| key != name && text::fold(key) == folded) {
+                return Err(ImpliedError::Variant(format!("{at}/{variant}"), (*name).to_owned()));
+            }
             if let Some(value) = fields.get(*name) {
                 let name = name.replace('~', "~0").replace('/', "~1");
-                collect(value, rest, format!("{at}/{name}"), found);
+                return collect(value, rest, format!("{at}/{name}"), found);
             }
         }
         // A string where an object should be: the tool will make something of it, nobody knows what.
         (value, _) => found.push((at, if value.is_string() { &Value::Bool(false) } else { value })),
     }
+    Ok(())
 }
 
 fn operation(template: &Template, text: &str, folder: Option<&Path>) -> Result<Operation, ImpliedError> {
@@ -267,6 +280,23 @@ mod tests {
             assert!(matches!(implied(write.clone(), odd), Err(ImpliedError::NotText(_))));
         }
         assert!(implied(many, json!({"edits": "text"})).is_err(), "a string where an object should be");
+    }
+
+    #[test]
+    fn a_name_in_another_case_is_refused() {
+        let write = json!([{"action": "file.write", "path": "arguments.file_path"}]);
+        for name in ["File_Path", "filePath", "FILE_PATH", "file-path", "\u{17f}file_path"] {
+            let variant =
+                matches!(implied(write.clone(), json!({ name: "/x" })), Err(ImpliedError::Variant(..)));
+            assert_eq!(variant, name.is_ascii(), "{name}");
+            let both = implied(write.clone(), json!({ name: "/x", "file_path": "/y" }));
+            assert_eq!(both.is_err(), name.is_ascii(), "{name}");
+        }
+        let deep = json!([{"action": "file.read", "path": "arguments.edits.path"}]);
+        let arguments = json!({"edits": [{"path": "/a"}, {"Path": "/b"}]});
+        assert!(
+            matches!(implied(deep, arguments), Err(ImpliedError::Variant(at, _)) if at == "/edits/1/Path")
+        );
     }
 
     #[test]

@@ -74,11 +74,18 @@ impl Hook {
     }
 
     fn before(&self, call: Call, door: &mut Door) -> anyhow::Result<Verdict> {
-        let (asks, session) = (call.asks, call.session.clone());
+        let (asks, session, name) = (call.asks, call.session.clone(), call.id.clone());
         let tool = (call.server.clone(), call.name.clone());
         let view = door.open(&session, tool_call(self.agent, call))?;
         let id = view.call;
         let verdict = verdict(view, asks, door)?;
+        if let Verdict::Compute(arguments) = &verdict
+            && let Some(why) = self.agent.fixed(arguments)
+        {
+            // It was decided to go on, and does not.
+            door.close(&session, &name, Outcome::Cancelled)?;
+            return Ok(Verdict::Deny(format!("authz denies this tool call: {why} (decision {id})")));
+        }
         if let Verdict::Compute(arguments) = &verdict
             && let Some(name) = self.agent.renamed(&session, (&tool.0, &tool.1), arguments)
         {

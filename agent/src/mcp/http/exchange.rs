@@ -193,13 +193,11 @@ impl Exchange {
         }
         let mut then = Then::GoOn;
         while then == Then::GoOn {
-            let next = match &mut self.head {
-                // A client that goes before its answer begins waits for nothing that is held.
-                Some(head) => tokio::select! {
-                    next = queue.recv() => next,
-                    () = head.closed() => None,
-                },
-                None => queue.recv().await,
+            // A client that is gone waits for nothing that is held; what has come for it is dealt with first.
+            let next = tokio::select! {
+                biased;
+                next = queue.recv() => next,
+                () = gone(&mut self.head, &self.parts) => None,
             };
             then = match next {
                 Some(Out::Server { line, about: Some(_) }) => self.forward(line, &mut queue).await,
@@ -228,8 +226,12 @@ impl Exchange {
 
     /// The request goes to the server, and its answer comes back.
     async fn forward(&mut self, line: Vec<u8>, queue: &mut mpsc::UnboundedReceiver<Out>) -> Then {
+        let lasts = self.lasts();
         let sent = match headers::onward(&self.headers, &self.mirrors, &line) {
-            Ok(headers) => self.front.upstream.send(Method::POST, headers, Some(line), THINK).await,
+            Ok(headers) => tokio::select! {
+                sent = self.front.upstream.send(Method::POST, headers, Some(line), THINK) => sent,
+                () = gone(&mut self.head, &self.parts), if !lasts => Err("the client is gone".into()),
+            },
             Err(why) => Err(why),
         };
         let answer = match sent {
@@ -264,10 +266,23 @@ impl Exchange {
         Then::GoOn
     }
 
-    /// The server answers by a stream. It may end before the answer: the client comes for the rest by GET.
+    /// Whether the request may outlive its connection. In a conversation with a name a client that is gone has taken
+    /// nothing back: the server goes on, and the call is open until it has answered. Without one, that was all.
+    fn lasts(&self) -> bool {
+        self.headers.contains_key(SESSION_ID)
+    }
+
+    /// The server answers by a stream. It may end before the answer, if the client can come for the rest by GET.
     async fn stream(&mut self, body: Incoming, queue: &mut mpsc::UnboundedReceiver<Out>) -> Then {
         let mut stream = Stream::new(body);
-        while let Some(event) = stream.next().await {
+        let (lasts, mut resumable) = (self.lasts(), false);
+        loop {
+            let event = tokio::select! {
+                event = stream.next() => event,
+                () = gone(&mut self.head, &self.parts), if !lasts => None,
+            };
+            let Some(event) = event else { break };
+            resumable |= event.resumable();
             let Some(message) = event.message() else {
                 if self.send(event.encode()).await == Then::End {
                     return Then::End;
@@ -284,7 +299,10 @@ impl Exchange {
                 }
             }
         }
-        Then::End
+        if lasts && resumable {
+            return Then::End;
+        }
+        self.failed(StatusCode::BAD_GATEWAY, "its stream ended before").await
     }
 
     /// Something of the gate's for either side.
@@ -334,13 +352,13 @@ impl Exchange {
         if let Some(head) = self.head.take() {
             let (parts, body) = mpsc::channel(QUEUE);
             let passing = self.answered.take().map(|(_, passing)| passing).unwrap_or_default();
-            if head.send(streaming(&passing, body)).is_err() {
-                return Then::End;
-            }
+            // Whoever is gone has dropped the other end of it.
+            head.send(streaming(&passing, body)).ok();
             self.parts = Some(parts);
         }
         match &self.parts {
             Some(parts) if parts.send(part.into()).await.is_ok() => Then::GoOn,
+            _ if self.lasts() => Then::GoOn,
             _ => Then::End,
         }
     }
@@ -353,6 +371,15 @@ impl Exchange {
         self.answered = Some((status, passing));
         drop(self.conversation.server(line).await);
         Then::GoOn
+    }
+}
+
+/// Ends when the client is gone.
+async fn gone(head: &mut Option<oneshot::Sender<Response<Reply>>>, parts: &Option<mpsc::Sender<Bytes>>) {
+    match (head, parts) {
+        (Some(head), _) => head.closed().await,
+        (None, Some(parts)) => parts.closed().await,
+        (None, None) => std::future::pending().await,
     }
 }
 

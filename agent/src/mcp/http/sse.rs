@@ -18,6 +18,11 @@ pub struct Event {
 }
 
 impl Event {
+    /// Whether a client that is cut off can come for what follows.
+    pub fn resumable(&self) -> bool {
+        self.id.is_some()
+    }
+
     /// The message in it; none: it only tells an id, or to try again later.
     pub fn message(&self) -> Option<&str> {
         self.data

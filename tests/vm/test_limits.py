@@ -1,0 +1,7 @@
+"""Constraints, with LSM programs."""
+
+import limits
+
+
+def run():
+    limits.run()
