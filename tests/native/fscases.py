@@ -2,7 +2,7 @@
 caller's, and what the last operation gives. Each is one that a supervisor had in another order.
 """
 
-from fsscript import AT_EMPTY_PATH, BENEATH, IN_ROOT, NO_MAGICLINKS, O
+from fsscript import AT_EMPTY_PATH, BENEATH, IN_ROOT, NO_MAGICLINKS, NO_SYMLINKS, NO_XDEV, O
 
 LONG = "n" * 256
 NOREPLACE, EXCHANGE = 1, 2
@@ -37,6 +37,28 @@ CASES = {
     "openat2 makes what a link leads to": (["symlink b a", openat2("a", BENEATH), "stat cwd b 0"], "0"),
     "openat2 makes what a link leads to, by a long path": (
         ["symlink b a", openat2("./" * 2047 + "a", IN_ROOT), "stat cwd b 0"], "0"),
+    "openat2 makes what a link leads to, by a long path through folders": (
+        ["mkdir d 493", "symlink b a", openat2("d/../" * 818 + "a", IN_ROOT), "stat cwd b 0"], "0"),
+    "openat2 to make with a slash, name too long": ([openat2(LONG + "/", BENEATH)], "EISDIR"),
+    "openat2 through a link to a descriptor that is closed": (
+        ["symlink /proc/self/fd/4 a", openat2("a/f", NO_MAGICLINKS, 2)], "ENOENT"),
+    "openat2 through a link to a descriptor": (["symlink /proc/self/fd/0 a", openat2("a", NO_MAGICLINKS, 2)], "ELOOP"),
+    "openat2 of a descriptor on another mount": ([openat2("/proc/self/fd/0", NO_XDEV, 2)], "EXDEV"),
+    "openat2 of what is the caller's own": ([openat2("/proc/self/comm", NO_MAGICLINKS, 0), "read s2"], "6"),
+    "openat2 of what is the caller's own, from within": (
+        [f"open s1 /proc {O['PATH']} 0", f"openat2 s2 s1 thread-self/comm 0 0 {BENEATH} 24 0", "read s2"], "6"),
+    "openat2 of ..": (["mkdir a 493", "open s1 a 0 0", f"openat2 s2 s1 ../a 0 0 {BENEATH} 24 0"], "EXDEV"),
+    "openat2 of .. in a root of its own": (
+        ["mkdir a 493", "open s1 a 0 0", f"openat2 s2 s1 ../../.. 0 0 {IN_ROOT} 24 0", "list s2"], "2"),
+    "openat2 of / in a root that is no folder": (
+        ["creat s2 b 420", f"openat2 s3 s2 / 0 0 {IN_ROOT} 24 0"], "ENOTDIR"),
+    "openat2 of .. to another mount": ([openat2("../../etc/hosts", NO_XDEV, 0)], "EXDEV"),
+    "openat2 over a mount": ([openat2("/etc/hosts", NO_XDEV, 0)], "EXDEV"),
+    "openat2 over an absolute link, the root not met before": (
+        ["mkdir /tmp/x1 493", "chdir /tmp/x1", "symlink /tmp/x1 l", openat2("l/f", NO_XDEV)], "EXDEV"),
+    "openat2 over an absolute link, the root met before": (
+        ["mkdir /tmp/x2 493", "chdir /tmp/x2", "symlink /tmp/x2 l", openat2("../x2/l/f", NO_XDEV), "stat cwd f 0"], "0"),
+    "openat2 without links, of one that leads nowhere": (["symlink none a", openat2("a", NO_SYMLINKS, 0)], "ELOOP"),
     "openat2 below a file": (["creat s2 b 420", openat2("b/c", BENEATH)], "ENOTDIR"),
     "open to make over another's socket in a shared folder": (
         ["bind s6 1 a 0", "chmod . 1023", "chown a 1234 1234", "chown . 1235 1235", f"open s2 a {CREATE} 420"], None),

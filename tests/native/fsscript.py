@@ -50,7 +50,6 @@ class Script:
         self.random = random.Random(f"{seed} {number}")
         self.top = os.fsencode(folder)
         self.owner = owner
-        self.rooted = False
         self.plan = list(self.planned())
         self.known = [path for _, path, *_ in self.plan if not path.startswith(b"chain")]
         self.known += [b".", b"chain38", b"chain39", b"chain40", b"chain41"]
@@ -212,7 +211,6 @@ class Script:
             node = node & 0o7777 | stat.S_IFIFO
         kind = choose.choice([socket.SOCK_STREAM] * 3 + [socket.SOCK_DGRAM] * 2 + [socket.SOCK_SEQPACKET])
         size = choose.choice([0, 0, 5, 5, 100, 100000, -1])
-        self.rooted |= name == "chroot"
         if name in ("bind", "connect", "send"):
             return [name, f"s{choose.randint(6, 9)}", socket.SOCK_DGRAM if name == "send" else kind, *self.socket_path()]
         arguments = {
@@ -251,11 +249,7 @@ class Script:
         if name == "openat2":
             flags = self.flags2()
             with_mode = flags & O["CREAT"] or flags & O["TMPFILE"] == O["TMPFILE"]
-            # With limits of its own on the way the kernel walks for the supervisor, whose /proc/self is not the thread's.
-            resolve = 0 if any(own in arguments[-1] for own in ("/proc/", "/dev/fd")) else self.resolve()
-            how = [flags, mode() if with_mode or choose.random() < 0.02 else 0, resolve]
-            if self.rooted and resolve & (BENEATH | IN_ROOT) == 0:
-                how[2] = 0  # ENOSYS in a root of its own
+            how = [flags, mode() if with_mode or choose.random() < 0.02 else 0, self.resolve()]
             arguments += [*how, choose.choice([24] * 40 + [32, 16, 0]), choose.choice([0, 0, 0, 1])]
         return [name, *arguments]
 

@@ -20,7 +20,7 @@ BATCH = 200
 RUNS = 4
 # What differs between any two runs: processes, nameless files, sockets.
 ANY = [(re.compile(r"/proc/\d+(/task/\d+)?"), "/proc/PID"), (re.compile(r"%23\d+|#\d+"), "#INODE"),
-       (re.compile(r"\[\d+\]"), "[INODE]")]
+       (re.compile(r"\[\d+\]"), "[INODE]"), (re.compile(r"^(\d+ readlink .*(PID|INODE).* = )\d+$"), r"\1LENGTH")]
 
 
 class Outcome:

@@ -27,6 +27,20 @@ def peek(pid):
     local, there = struct.pack("QQ", ctypes.addressof(here), 8), struct.pack("QQ", address, 8)
     syscall(310, pid, local, 1, there, 1, 0)
 
+def clock(modes):
+    timex = bytearray(208)
+    syscall(159, (ctypes.c_char * 208).from_buffer(timex))
+    timex[:4] = struct.pack("I", modes)  # what was read is set again
+    return syscall(305, 0, (ctypes.c_char * 208).from_buffer(timex))
+
+def xfs(name, request):
+    with open(name, "rb") as one:
+        fcntl.ioctl(one, request, bytes(88))
+
+def scheduled(pid):
+    os.sched_setscheduler(pid, os.SCHED_OTHER, os.sched_param(0))
+    syscall(314, pid, struct.pack("IIQiIQQQ", 48, 0, 0, os.getpriority(os.PRIO_PROCESS, pid), 0, 0, 0, 0), 0)
+
 def opened(name, flags=os.O_RDONLY):
     os.close(os.open(name, flags))
 
@@ -40,8 +54,18 @@ table = {
     "fs-verity": lambda: verity(file), "prlimit, another's": lambda: limits(victim), "owner of signals, another": lambda: owner(victim),
     "F_SETOWN_EX": lambda: owner(victim, "F_SETOWN_EX"), "FIOSETOWN": lambda: owner(victim, "FIOSETOWN"), "SIOCSPGRP": lambda: owner(victim, "SIOCSPGRP"),
     "memory of another": lambda: peek(victim), "/proc/PID/mem of another": lambda: opened(f"/proc/{victim}/mem", os.O_RDWR),
+    "settimeofday": lambda: syscall(164, 0, 0), "adjtimex": lambda: clock(4), "handle of XFS": lambda: xfs(file, 0xc038586b),
+    "attributes by a handle of XFS": lambda: xfs(file, 0x4048587b),
+    "priority, another's": lambda: os.setpriority(os.PRIO_PROCESS, victim, 19), "scheduling, another's": lambda: scheduled(victim),
+    "I/O priority, another's": lambda: syscall(251, 1, victim, 2 << 13 | 4), "pages, another's": lambda: syscall(279, victim, 0, 0, 0, 0, 0),
+    "processors, another's": lambda: os.sched_setaffinity(victim, os.sched_getaffinity(victim)),
+    "priority, own": lambda: os.setpriority(os.PRIO_PROCESS, 0, os.getpriority(os.PRIO_PROCESS, 0)) or os.setpriority(os.PRIO_PROCESS, os.getpid(), os.getpriority(os.PRIO_PROCESS, 0)), "clock, read": lambda: clock(0),
+    "scheduling, own": lambda: scheduled(os.getpid()), "processors, own": lambda: os.sched_setaffinity(0, os.sched_getaffinity(0)),
     "prlimit, own": lambda: limits(0), "owner of signals, own": lambda: owner(os.getpid()),
     "memory, own": lambda: opened("/proc/self/mem", os.O_RDWR),
+    "supervisor: priority": lambda: os.setpriority(os.PRIO_PROCESS, alone, 19), "supervisor: scheduling": lambda: scheduled(alone),
+    "supervisor: priority, its group": lambda: os.setpriority(os.PRIO_PGRP, os.getpgid(alone), 19),
+    "supervisor: I/O priority, its user": lambda: syscall(251, 3, os.stat(f"/proc/{alone}").st_uid, 3 << 13),
     "supervisor: prlimit": lambda: limits(alone), "supervisor: owner of signals": lambda: owner(alone),
     "supervisor: owner of signals, its group": lambda: owner(-os.getpgid(alone)),
     "supervisor: memory": lambda: peek(alone), "supervisor: trace": lambda: probe_process.ptrace(alone),
@@ -70,11 +94,18 @@ os.unlink(f"{file}-link")
 # What it is under authz, whatever the policy says; each works bare, or is skipped.
 ALWAYS = {"TIOCSTI": "EPERM", "keyctl": "EPERM", "add_key": "EPERM", "request_key": "EPERM", "userfaultfd": "EPERM", "fanotify": "EPERM",
           "open_by_handle_at": "EPERM", "int80": "ENOSYS", "x32": "ENOSYS", "F_SETOWN_EX": "EINVAL", "FIOSETOWN": "EPERM",
-          "SIOCSPGRP": "EPERM", "fs-verity": "EPERM"}
+          "SIOCSPGRP": "EPERM", "fs-verity": "EPERM", "settimeofday": "EPERM", "adjtimex": "EPERM", "handle of XFS": "EPERM",
+          "attributes by a handle of XFS": "EPERM"}
+# The calls that the record names for them; those of other interfaces have none.
+RECORDED = {"TIOCSTI": "ioctl", "F_SETOWN_EX": "fcntl", "open_by_handle_at": "open_by_handle_at", "adjtimex": "clock_adjtime",
+            "settimeofday": "settimeofday", "keyctl": "keyctl", "add_key": "add_key", "request_key": "request_key",
+            "userfaultfd": "userfaultfd", "fanotify": "fanotify_init"}
 # What a rule for process.* decides.
 RULES = {"prlimit, another's": "process.ptrace", "owner of signals, another": "process.signal",
+         "priority, another's": "process.signal", "scheduling, another's": "process.signal",
+         "I/O priority, another's": "process.signal", "processors, another's": "process.signal", "pages, another's": "process.ptrace",
          "memory of another": "process.ptrace", "/proc/PID/mem of another": "process.ptrace"}
-OWN = ["prlimit, own", "owner of signals, own", "memory, own"]
+OWN = ["priority, own", "scheduling, own", "processors, own", "clock, read", "prlimit, own", "owner of signals, own", "memory, own"]
 NO_PROCESS = 'allow contains {"id": "rest", "reason": "r"} if not startswith(input.action.name, "process.p")\n\n' \
              'deny contains {"id": "signal", "reason": "r"} if input.action.name == "process.signal"\n'
 
@@ -100,6 +131,7 @@ def refusals(trial):
         trial.check("bare: it gets to its end", set(ALWAYS) | set(RULES) <= set(bare), done)
         allowed, allows = trial.run(REST, argv)
         denied, denials = trial.run(NO_PROCESS, argv)
+        seen, observed = trial.run(REST, argv, "--mode", "observe")
     finally:
         victim.kill()
         victim.wait()
@@ -115,6 +147,14 @@ def refusals(trial):
             continue
         trial.check(f"{name}: a rule allows it", free.get(name) == "ok", (free.get(name), allowed.stderr[-500:]))
         trial.check(f"{name}: no rule, and it is refused", bound.get(name) == "EACCES", bound.get(name))
+    refused = {(syscall, enforced) for _, syscall, causes, enforced in failures(allows) if "no rule can allow" in causes[0]}
+    for name, syscall in RECORDED.items():
+        trial.check(f"{name}: its refusal is recorded", (syscall, True) in refused, refused)
+    went = outcomes(seen)
+    unlike = {name: (bare.get(name), went.get(name)) for name in ALWAYS.keys() - {"int80", "x32"} if bare.get(name) != went.get(name)}
+    trial.check("observed, they are as bare", not unlike, unlike)
+    refused = {syscall for _, syscall, causes, enforced in failures(observed) if "no rule can allow" in causes[0] and not enforced}
+    trial.check("observed, they are recorded", set(RECORDED.values()) <= refused, refused)
     resource = {entry["resource"]["id"] for entry in denials if entry.get("action") in RULES.values()}
     trial.check("the process is named in the record", str(victim.pid) in resource, resource)
     for name in OWN:

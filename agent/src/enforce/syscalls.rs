@@ -30,7 +30,7 @@ const NAMES: &[(u32, &str)] = table![
     SYS_pkey_mprotect, process_madvise SYS_process_madvise, prlimit64 SYS_prlimit64, kcmp SYS_kcmp,
     rt_tgsigqueueinfo SYS_rt_tgsigqueueinfo, socketpair SYS_socketpair, fsconfig SYS_fsconfig, fsmount
     SYS_fsmount, fspick SYS_fspick, delete_module SYS_delete_module, kexec_file_load
-    SYS_kexec_file_load, io_uring_register SYS_io_uring_register,
+    SYS_kexec_file_load, io_uring_register SYS_io_uring_register, mq_open SYS_mq_open, mq_unlink SYS_mq_unlink, setpriority SYS_setpriority, ioprio_set SYS_ioprio_set, sched_setparam SYS_sched_setparam, sched_setscheduler SYS_sched_setscheduler, sched_setattr SYS_sched_setattr, sched_setaffinity SYS_sched_setaffinity, migrate_pages SYS_migrate_pages, move_pages SYS_move_pages, ioctl SYS_ioctl, fanotify_init SYS_fanotify_init, keyctl SYS_keyctl, add_key SYS_add_key, request_key SYS_request_key, acct SYS_acct, userfaultfd SYS_userfaultfd, swapon SYS_swapon, swapoff SYS_swapoff, quotactl SYS_quotactl, quotactl_fd SYS_quotactl_fd, iopl SYS_iopl, ioperm SYS_ioperm, reboot SYS_reboot, settimeofday SYS_settimeofday, clock_settime SYS_clock_settime, adjtimex SYS_adjtimex, clock_adjtime SYS_clock_adjtime,
 ];
 
 /// The name of a 64-bit system call, if a hook is met in it.

@@ -2,6 +2,7 @@
 
 pub mod bpf;
 pub mod bpf_map;
+pub mod clock;
 pub mod features;
 pub mod file;
 pub mod identity;

@@ -13,7 +13,8 @@ use nix::unistd::{AccessFlags, Gid, Uid, faccessat, fchown, fchownat, ftruncate,
 
 use super::call::{Call, Outcome, Result};
 use super::facts::put_file;
-use super::resolve::{End, Last, Place, by_descriptor, kind, path_of};
+use super::place::{End, Place, by_descriptor, kind, path_of};
+use super::resolve::Last;
 use crate::event::Action;
 use crate::sys::file;
 
@@ -23,6 +24,8 @@ const DONE: Result = Ok(Outcome::Value(0));
 enum Named {
     /// By a path from a folder; with what becomes of a link at its end.
     Path(i32, Vec<u8>, Last),
+    /// As what any descriptor is of, one by O_PATH too, or the working directory.
+    Itself(i32),
     /// By the thread's descriptor.
     Number(i32),
 }
@@ -54,15 +57,7 @@ fn named(call: &Call<'_>, flags: i32) -> Result<Named> {
     }
     let (folder, path) = (call.int(0), call.path(1)?);
     if path.is_empty() && flags & libc::AT_EMPTY_PATH != 0 {
-        if folder == libc::AT_FDCWD {
-            return Ok(Named::Path(folder, b".".to_vec(), Last::Follow));
-        }
-        // Any descriptor will do, one by O_PATH too.
-        return Ok(Named::Path(
-            folder,
-            format!("/proc/{}/fd/{folder}", call.target.tid).into_bytes(),
-            Last::Follow,
-        ));
+        return Ok(Named::Itself(folder));
     }
     let last = if flags & libc::AT_SYMLINK_NOFOLLOW != 0 { Last::Keep } else { Last::Follow };
     Ok(Named::Path(folder, path, last))
@@ -75,6 +70,11 @@ fn subject(call: &Call<'_>, named: Named) -> Result<Subject> {
             let file = call.target.duplicate(number)?;
             call.act()?;
             Ok(Subject { file, own: true, place: None })
+        }
+        Named::Itself(folder) => {
+            let file = call.target.folder(folder)?;
+            call.act()?;
+            Ok(Subject { file, own: false, place: None })
         }
         Named::Path(folder, path, last) => match call.resolve_by_steps(folder, &path, last)? {
             End::Found { file, place } => Ok(Subject { file, own: false, place }),

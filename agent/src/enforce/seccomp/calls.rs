@@ -37,6 +37,9 @@ pub enum Way {
     Kernel,
     /// Nobody: the call fails with this error, by which a program takes another call or none.
     Nobody(c_int),
+    /// Nobody, whatever a policy says: it fails with this error and is recorded, under the action that it comes closest
+    /// to. In observe mode the kernel does it.
+    Refused(c_int, Action),
 }
 
 /// A row: a system call, when it applies and what it means. Several rows of one call apply independently.
@@ -68,7 +71,15 @@ const FLAG_IOCTLS: &[u32] =
 /// include/uapi/asm-generic/ioctls.h: TIOCSTI, and TIOCLINUX, which can paste: input for whoever reads the terminal
 /// next. FIOSETOWN and SIOCSPGRP: F_SETOWN with a pointer. FS_IOC_SET_ENCRYPTION_POLICY and FS_IOC_ENABLE_VERITY: an
 /// attribute for good, with pointers in its argument.
-const REFUSED_IOCTLS: &[u32] = &[0x5412, 0x541c, 0x8901, 0x8902, 0x800c_6613, 0x4080_6685];
+const TYPING_IOCTLS: &[u32] = &[0x5412, 0x541c];
+const OWNER_IOCTLS: &[u32] = &[0x8901, 0x8902];
+const FIXING_IOCTLS: &[u32] = &[0x800c_6613, 0x4080_6685];
+
+/// fs/xfs/libxfs/xfs_fs.h: XFS_IOC_OPEN_BY_HANDLE, READLINK, ATTRLIST and ATTRMULTI, with the handle in memory.
+const HANDLE_IOCTLS: &[u32] = &[0xc038_586b, 0xc038_586c, 0x4058_587a, 0x4048_587b];
+
+/// The first argument is a process other than 0, which is the caller.
+const ANOTHER: When = When::Not(0, u32::MAX, &[0]);
 
 /// include/uapi/asm-generic/fcntl.h: who is sent a signal, any that F_SETSIG names, when something can be read; the
 /// other one names it in memory.
@@ -113,14 +124,38 @@ const fn left(name: &'static str, number: c_long, actions: &'static [Action]) ->
     Call { name, number, actions, when: When::Always, way: Way::Kernel }
 }
 
-/// Nobody does it.
-const fn refused(name: &'static str, number: c_long, errno: c_int) -> Call {
-    Call { name, number, actions: &[], when: When::Always, way: Way::Nobody(errno) }
+/// There is no such call.
+const fn absent(name: &'static str, number: c_long) -> Call {
+    Call { name, number, actions: &[], when: When::Always, way: Way::Nobody(libc::ENOSYS) }
+}
+
+/// No rule allows it.
+const fn refused(name: &'static str, number: c_long, like: Action) -> Call {
+    Call { name, number, actions: &[], when: When::Always, way: Way::Refused(libc::EPERM, like) }
 }
 
 impl Call {
     const fn when(self, when: When) -> Self {
         Self { when, ..self }
+    }
+
+    const fn way(self, way: Way) -> Self {
+        Self { way, ..self }
+    }
+}
+
+impl When {
+    /// Whether a row applies, as the filter has it.
+    pub fn applies(self, args: &[u64; 6]) -> bool {
+        let low = |argument: u8| args[usize::from(argument)] as u32;
+        match self {
+            Self::Always => true,
+            Self::Given(argument) => args[usize::from(argument)] != 0,
+            Self::Bits(argument, bits) => low(argument) & bits != 0,
+            Self::Lacks(argument, bits) => low(argument) & bits == 0,
+            Self::Is(argument, values) => values.contains(&low(argument)),
+            Self::Not(argument, mask, values) => !values.contains(&(low(argument) & mask)),
+        }
     }
 }
 
@@ -163,31 +198,37 @@ pub const CALLS: &[Call] = &[
     done("setxattr", libc::SYS_setxattr, &[FileSetattr]),
     done("lsetxattr", libc::SYS_lsetxattr, &[FileSetattr]),
     done("fsetxattr", libc::SYS_fsetxattr, &[FileSetattr]),
-    refused("setxattrat", SYS_SETXATTRAT, libc::ENOSYS),
+    absent("setxattrat", SYS_SETXATTRAT),
     done("removexattr", libc::SYS_removexattr, &[FileSetattr]),
     done("lremovexattr", libc::SYS_lremovexattr, &[FileSetattr]),
     done("fremovexattr", libc::SYS_fremovexattr, &[FileSetattr]),
-    refused("removexattrat", SYS_REMOVEXATTRAT, libc::ENOSYS),
-    refused("file_setattr", SYS_FILE_SETATTR, libc::ENOSYS),
+    absent("removexattrat", SYS_REMOVEXATTRAT),
+    absent("file_setattr", SYS_FILE_SETATTR),
     done("ioctl", libc::SYS_ioctl, &[FileSetattr]).when(When::Is(1, FLAG_IOCTLS)),
     // A handle is a name without a path to judge.
-    refused("open_by_handle_at", libc::SYS_open_by_handle_at, libc::EPERM),
+    refused("open_by_handle_at", libc::SYS_open_by_handle_at, FileRead),
+    refused("ioctl", libc::SYS_ioctl, FileRead).when(When::Is(1, HANDLE_IOCTLS)),
+    refused("ioctl", libc::SYS_ioctl, FileSetattr).when(When::Is(1, FIXING_IOCTLS)),
+    refused("ioctl", libc::SYS_ioctl, FileWrite).when(When::Is(1, TYPING_IOCTLS)),
+    // Message queues are files of a file system that need not be mounted anywhere.
+    done("mq_open", libc::SYS_mq_open, OPEN),
+    done("mq_unlink", libc::SYS_mq_unlink, &[FileDelete]),
     // Programs. No process can execute for another one.
     left("execve", libc::SYS_execve, &[ProcessExec]),
     left("execveat", libc::SYS_execveat, &[ProcessExec]),
-    refused("uselib", libc::SYS_uselib, libc::ENOSYS),
+    absent("uselib", libc::SYS_uselib),
     left("mmap", libc::SYS_mmap, &[ProcessExec]).when(When::Bits(2, libc::PROT_EXEC as u32)),
     left("mprotect", libc::SYS_mprotect, &[ProcessExec]).when(When::Bits(2, libc::PROT_EXEC as u32)),
     left("pkey_mprotect", libc::SYS_pkey_mprotect, &[ProcessExec])
         .when(When::Bits(2, libc::PROT_EXEC as u32)),
     // The supervisor must be able to read what a call points to: a process may not hide its memory.
-    refused("prctl", libc::SYS_prctl, 0).when(When::Is(0, &[libc::PR_SET_DUMPABLE as u32])),
+    absent("prctl", libc::SYS_prctl).when(When::Is(0, &[libc::PR_SET_DUMPABLE as u32])).way(Way::Nobody(0)),
     // Other processes.
     left("ptrace", libc::SYS_ptrace, &[ProcessPtrace]),
     left("process_vm_readv", libc::SYS_process_vm_readv, &[ProcessPtrace]),
     left("process_vm_writev", libc::SYS_process_vm_writev, &[ProcessPtrace]),
     left("process_madvise", libc::SYS_process_madvise, &[ProcessPtrace]),
-    left("prlimit64", libc::SYS_prlimit64, &[ProcessPtrace]).when(When::Not(0, u32::MAX, &[0])),
+    left("prlimit64", libc::SYS_prlimit64, &[ProcessPtrace]).when(ANOTHER),
     left("kcmp", libc::SYS_kcmp, &[ProcessPtrace]),
     left("pidfd_getfd", libc::SYS_pidfd_getfd, &[ProcessPtrace]),
     left("kill", libc::SYS_kill, &[ProcessSignal]),
@@ -197,7 +238,21 @@ pub const CALLS: &[Call] = &[
     left("rt_tgsigqueueinfo", libc::SYS_rt_tgsigqueueinfo, &[ProcessSignal]),
     left("pidfd_send_signal", libc::SYS_pidfd_send_signal, &[ProcessSignal]),
     left("fcntl", libc::SYS_fcntl, &[ProcessSignal]).when(When::Is(1, &[F_SETOWN])),
-    refused("fcntl", libc::SYS_fcntl, libc::EINVAL).when(When::Is(1, &[F_SETOWN_EX])),
+    refused("fcntl", libc::SYS_fcntl, ProcessSignal)
+        .when(When::Is(1, &[F_SETOWN_EX]))
+        .way(Way::Refused(libc::EINVAL, ProcessSignal)),
+    refused("ioctl", libc::SYS_ioctl, ProcessSignal).when(When::Is(1, OWNER_IOCTLS)),
+    // Whether and when another process runs, and where its memory is.
+    left("setpriority", libc::SYS_setpriority, &[ProcessSignal]).when(When::Not(1, u32::MAX, &[0])),
+    left("setpriority", libc::SYS_setpriority, &[ProcessSignal]).when(When::Not(0, u32::MAX, &[0])),
+    left("ioprio_set", libc::SYS_ioprio_set, &[ProcessSignal]).when(When::Not(1, u32::MAX, &[0])),
+    left("ioprio_set", libc::SYS_ioprio_set, &[ProcessSignal]).when(When::Not(0, u32::MAX, &[1])),
+    left("sched_setparam", libc::SYS_sched_setparam, &[ProcessSignal]).when(ANOTHER),
+    left("sched_setscheduler", libc::SYS_sched_setscheduler, &[ProcessSignal]).when(ANOTHER),
+    left("sched_setattr", libc::SYS_sched_setattr, &[ProcessSignal]).when(ANOTHER),
+    left("sched_setaffinity", libc::SYS_sched_setaffinity, &[ProcessSignal]).when(ANOTHER),
+    left("migrate_pages", libc::SYS_migrate_pages, &[ProcessPtrace]).when(ANOTHER),
+    left("move_pages", libc::SYS_move_pages, &[ProcessPtrace]).when(ANOTHER),
     // The network. What is sent on a connected socket has no address and is not seen.
     done("connect", libc::SYS_connect, &[NetConnect]),
     done("sendto", libc::SYS_sendto, &[NetConnect]).when(When::Given(4)),
@@ -226,7 +281,7 @@ pub const CALLS: &[Call] = &[
     left("unshare", libc::SYS_unshare, NAMESPACE).when(When::Bits(0, NAMESPACES | NEWTIME)),
     left("clone", libc::SYS_clone, NAMESPACE).when(When::Bits(0, NAMESPACES)),
     left("setns", libc::SYS_setns, NAMESPACE),
-    refused("clone3", libc::SYS_clone3, libc::ENOSYS),
+    absent("clone3", libc::SYS_clone3),
     // What undoes enforcement from below, or goes past it.
     left("bpf", libc::SYS_bpf, &[SystemBpf]),
     left("perf_event_open", libc::SYS_perf_event_open, &[SystemPerf]),
@@ -238,30 +293,44 @@ pub const CALLS: &[Call] = &[
     left("io_uring_setup", libc::SYS_io_uring_setup, &[SystemIoUring]),
     left("io_uring_enter", libc::SYS_io_uring_enter, &[SystemIoUring]),
     left("io_uring_register", libc::SYS_io_uring_register, &[SystemIoUring]),
-    // No action names these, and no agent needs them.
-    refused("ioctl", libc::SYS_ioctl, libc::EPERM).when(When::Is(1, REFUSED_IOCTLS)),
+    // No action names these, and no agent needs them; what each comes closest to is for the record.
     // Gives files that others open, with root's rights.
-    refused("fanotify_init", libc::SYS_fanotify_init, libc::EPERM),
-    refused("userfaultfd", libc::SYS_userfaultfd, libc::EPERM),
-    refused("keyctl", libc::SYS_keyctl, libc::EPERM),
-    refused("add_key", libc::SYS_add_key, libc::EPERM),
-    refused("request_key", libc::SYS_request_key, libc::EPERM),
-    refused("iopl", libc::SYS_iopl, libc::EPERM),
-    refused("ioperm", libc::SYS_ioperm, libc::EPERM),
-    refused("swapon", libc::SYS_swapon, libc::EPERM),
-    refused("swapoff", libc::SYS_swapoff, libc::EPERM),
-    refused("reboot", libc::SYS_reboot, libc::EPERM),
-    refused("acct", libc::SYS_acct, libc::EPERM),
-    refused("quotactl", libc::SYS_quotactl, libc::EPERM),
-    refused("quotactl_fd", libc::SYS_quotactl_fd, libc::EPERM),
-    refused("settimeofday", libc::SYS_settimeofday, libc::EPERM),
-    refused("clock_settime", libc::SYS_clock_settime, libc::EPERM),
+    refused("fanotify_init", libc::SYS_fanotify_init, FileRead),
+    refused("keyctl", libc::SYS_keyctl, FileRead),
+    refused("add_key", libc::SYS_add_key, FileRead),
+    refused("request_key", libc::SYS_request_key, FileRead),
+    refused("acct", libc::SYS_acct, FileWrite),
+    refused("userfaultfd", libc::SYS_userfaultfd, ProcessPtrace),
+    refused("swapon", libc::SYS_swapon, SystemMount),
+    refused("swapoff", libc::SYS_swapoff, SystemMount),
+    refused("quotactl", libc::SYS_quotactl, SystemMount),
+    refused("quotactl_fd", libc::SYS_quotactl_fd, SystemMount),
+    // What changes the machine.
+    refused("iopl", libc::SYS_iopl, SystemModule),
+    refused("ioperm", libc::SYS_ioperm, SystemModule),
+    refused("reboot", libc::SYS_reboot, SystemModule),
+    refused("settimeofday", libc::SYS_settimeofday, SystemModule),
+    refused("clock_settime", libc::SYS_clock_settime, SystemModule),
+    // The supervisor reads the clock for them, and nothing else.
+    refused("adjtimex", libc::SYS_adjtimex, SystemModule),
+    refused("clock_adjtime", libc::SYS_clock_adjtime, SystemModule),
 ];
 
 /// What a call is to a policy, before its arguments are read: the first action of its row.
 pub fn action_of(number: i64) -> Action {
-    let row = CALLS.iter().find(|call| call.number == number && !call.actions.is_empty());
-    row.map_or(FileRead, |call| call.actions[0])
+    let rows = || CALLS.iter().filter(|call| call.number == number);
+    let named = rows().find_map(|call| call.actions.first().copied());
+    let like =
+        || rows().find_map(|call| if let Way::Refused(_, like) = call.way { Some(like) } else { None });
+    named.or_else(like).unwrap_or(FileRead)
+}
+
+/// The error and the action of a call that no rule allows.
+pub fn refusal(number: i64, args: &[u64; 6]) -> Option<(c_int, Action)> {
+    CALLS.iter().find_map(|call| match call.way {
+        Way::Refused(errno, like) if call.number == number && call.when.applies(args) => Some((errno, like)),
+        _ => None,
+    })
 }
 
 const SENT: &str = "descriptors sent by others";
@@ -331,7 +400,7 @@ mod tests {
                 assert_ne!(call.when, other.when, "{}", call.name);
                 assert!(![call.when, other.when].contains(&When::Always), "{}", call.name);
             }
-            let refused = matches!(call.way, Way::Nobody(_));
+            let refused = matches!(call.way, Way::Nobody(_) | Way::Refused(..));
             assert_eq!(call.actions.is_empty(), refused, "{}: refused is what no action names", call.name);
             // Numbers from 512 on are x32's, which the filter refuses as a whole.
             assert!((0..512).contains(&call.number), "{}", call.name);

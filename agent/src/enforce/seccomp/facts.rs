@@ -3,7 +3,7 @@
 
 use nix::sys::stat::{FileStat, SFlag};
 
-use super::resolve::kind;
+use super::place::kind;
 use super::target::Target;
 use crate::abi::raw::*;
 use crate::clock::monotonic_ns;
@@ -120,6 +120,15 @@ fn put_inode(raw: &mut authz_event, stat: &FileStat) {
     if stat.st_nlink == 0 {
         raw.flags |= AUTHZ_EVENT_UNLINKED;
     }
+}
+
+/// Puts a message queue; none: it does not exist yet, or was not looked at.
+pub fn put_queue(raw: &mut authz_event, name: &[u8], stat: Option<&FileStat>) {
+    match stat {
+        Some(stat) => put_inode(raw, stat),
+        None => raw.flags |= AUTHZ_EVENT_NEGATIVE,
+    }
+    put(raw, AUTHZ_OBJ_ANON, b"mqueue", name);
 }
 
 /// Puts a process.

@@ -33,6 +33,10 @@ pub const UNWATCHED: &str = "the new program cannot be watched, since another pr
 pub const CHANGED: &str = "the new program or its arguments are not those that were decided";
 /// A panic.
 pub const FAULT: &str = "the supervisor failed on the call";
+/// No rule can allow it.
+pub const REFUSED: &str = CAUSES[AUTHZ_CAUSE_REFUSED as usize];
+/// A message queue that this process does not reach.
+pub const NAMESPACE: &str = "the message queue is of another namespace than the supervisor's";
 /// A record that makes no event.
 pub const RECORD: &str = "what the call is about could not be put into words";
 

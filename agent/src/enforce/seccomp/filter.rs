@@ -81,7 +81,7 @@ fn search(numbers: &[u32]) -> Vec<sock_filter> {
 /// Returns if the row applies, else runs on.
 fn row(call: &Call) -> Vec<sock_filter> {
     let verdict = match call.way {
-        Way::Supervisor | Way::Kernel => op(RETURN, libc::SECCOMP_RET_USER_NOTIF),
+        Way::Supervisor | Way::Kernel | Way::Refused(..) => op(RETURN, libc::SECCOMP_RET_USER_NOTIF),
         Way::Nobody(number) => errno(number),
     };
     match call.when {
@@ -171,9 +171,10 @@ mod tests {
             }
             let expected = match call.way {
                 Way::Nobody(number) => libc::SECCOMP_RET_ERRNO | number as u32,
-                Way::Supervisor | Way::Kernel => ASK,
+                Way::Supervisor | Way::Kernel | Way::Refused(..) => ASK,
             };
             assert_eq!(native(call.number, args), expected, "{}", call.name);
+            assert!(call.when.applies(&args), "{}", call.name);
         }
     }
 

@@ -9,7 +9,7 @@ use nix::sys::stat::{FileStat, fstat, stat};
 
 use super::call::{Call, Outcome, Result};
 use super::facts::put_file;
-use super::resolve::path_of;
+use super::place::path_of;
 use crate::abi::raw::AUTHZ_ROLE_LIBRARY;
 use crate::event::Action;
 

@@ -3,8 +3,8 @@
 //! any container.
 //!
 //! In the order of a call: [`filter`] (made from [`calls`]) stops it; a [`worker`] takes it and reads the
-//! [`target`]; a handler ([`open`], [`names`], [`attributes`], [`exec`], [`map`], [`socket`], [`process`],
-//! [`system`]) finds what it is about with [`resolve`] and [`address`], puts it as [`facts`], and asks the
+//! [`target`]; a handler ([`open`], [`names`], [`attributes`], [`queue`], [`exec`], [`map`], [`socket`],
+//! [`process`], [`system`]) finds what it is about with [`resolve`] and [`address`], puts it as [`facts`], and asks the
 //! [`judge`], which looks into the [`table`] and else asks the daemon. What cannot be decided ends in its one fail
 //! direction, with a cause of [`fail`].
 
@@ -23,9 +23,12 @@ mod lineage;
 mod map;
 mod names;
 mod open;
+mod place;
 mod process;
+mod queue;
 mod resolve;
 mod socket;
+mod sticky;
 mod system;
 mod table;
 mod target;

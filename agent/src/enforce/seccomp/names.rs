@@ -2,7 +2,7 @@
 //! decided.
 
 use std::ffi::OsStr;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 
 use nix::errno::Errno;
@@ -13,7 +13,8 @@ use nix::unistd::{AccessFlags, LinkatFlags, UnlinkatFlags, faccessat, linkat, sy
 
 use super::call::{Call, Outcome, Result, not_empty};
 use super::facts::{put_file, put_other};
-use super::resolve::{End, Last, Place, by_descriptor, is_proc, kind, path_of, same};
+use super::place::{End, Place, by_descriptor, is_proc, kind, mount, path_of, same};
+use super::resolve::Last;
 use crate::abi::raw::{AUTHZ_ROLE_SOURCE, AUTHZ_ROLE_TARGET};
 use crate::event::Action;
 
@@ -131,14 +132,6 @@ fn is_descriptors(folder: &OwnedFd) -> Result<bool> {
 /// Whether nothing on the mount can be changed.
 fn read_only(folder: &OwnedFd) -> Result<bool> {
     Ok(fstatvfs(folder)?.flags().contains(FsFlags::ST_RDONLY))
-}
-
-/// The mount that a folder is on.
-fn mount(folder: &OwnedFd) -> Result<u64> {
-    let info = std::fs::read_to_string(format!("/proc/thread-self/fdinfo/{}", folder.as_raw_fd()));
-    let info = info.map_err(|_| Errno::EACCES)?;
-    let id = info.lines().find_map(|line| line.strip_prefix("mnt_id:")?.trim().parse().ok());
-    id.ok_or(Errno::EACCES)
 }
 
 /// One side of a rename or link: its name and what is there.
@@ -315,7 +308,8 @@ pub fn link(call: &Call<'_>) -> Result {
     };
     let stat = Some(fstat(&source)?);
     both(call, Action::FileLink, (&path_of(source.as_fd())?, &stat), (&to.path()?, &None))?;
-    if by_number {
+    // Of a descriptor it counts who opened it; of the working directory nothing.
+    if by_number && from.0 != here {
         linkat(&source, "", &to.folder, to.written(), LinkatFlags::from(AtFlags::AT_EMPTY_PATH))?;
     } else {
         let source = by_descriptor(source.as_fd());

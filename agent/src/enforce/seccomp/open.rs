@@ -3,15 +3,15 @@
 use std::os::fd::{AsFd, OwnedFd};
 
 use nix::errno::Errno;
-use nix::fcntl::{AtFlags, OFlag, OpenHow, ResolveFlag, open, openat, openat2, readlinkat};
+use nix::fcntl::{AtFlags, OFlag, OpenHow, ResolveFlag, open, openat, openat2};
 use nix::sys::stat::{FileStat, Mode, SFlag, fstat};
 use nix::unistd::{AccessFlags, faccessat};
-use std::ffi::OsStr;
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
 use super::call::{Call, Outcome, Result};
 use super::facts::put_file;
-use super::resolve::{End, LINKS_MAX, Last, Place, by_descriptor, is_proc, kind, may_create_over, path_of};
+use super::place::{End, Place, by_descriptor, kind, path_of, same};
+use super::resolve::Last;
+use super::sticky::may_create_over;
 use crate::event::Action;
 use crate::pipeline::Verdict;
 
@@ -77,6 +77,10 @@ fn how(call: &Call<'_>) -> Result<Wanted> {
         Err(Errno::ENOENT) | Ok(_) => {}
         Err(error) => return Err(error),
     }
+    // What is looked up here may wait.
+    if word(2) & libc::RESOLVE_CACHED != 0 {
+        return Err(Errno::EAGAIN);
+    }
     if flags.contains(OFlag::O_PATH) {
         // Such a descriptor cannot be handed over (EBADF), and the kernel would read the flags from memory again.
         // Programs that get this take openat, which the filter lets through.
@@ -97,32 +101,26 @@ fn opened(call: &Call<'_>, wanted: &Wanted, instead: bool) -> Result {
     if wanted.path.is_empty() {
         return Err(Errno::ENOENT);
     }
-    let mut resolver = call.resolver()?;
-    let scoped = ResolveFlag::RESOLVE_BENEATH | ResolveFlag::RESOLVE_IN_ROOT;
-    if !wanted.resolve.is_empty() && !wanted.resolve.intersects(scoped) && resolver.is_rooted()? {
-        // The kernel would walk from the supervisor's root, out of the thread's.
-        return Err(Errno::ENOSYS);
-    }
+    let creates = wanted.flags.contains(OFlag::O_CREAT);
+    let exclusive = creates && wanted.flags.contains(OFlag::O_EXCL);
+    let keep = exclusive || wanted.flags.contains(OFlag::O_NOFOLLOW);
+    let last = match (creates, keep) {
+        (true, true) => Last::New,
+        (true, false) => Last::Create,
+        (false, true) => Last::Keep,
+        (false, false) => Last::Follow,
+    };
+    let resolver = call.resolver()?;
     // An absolute path in a root of its own starts there.
     let start = if wanted.resolve.contains(ResolveFlag::RESOLVE_IN_ROOT) {
         call.target.folder(wanted.folder)?
     } else {
         call.start(wanted.folder, &wanted.path)?
     };
+    let mut resolver = resolver.within(wanted.resolve, &start)?;
     call.act()?;
-    let creates = wanted.flags.contains(OFlag::O_CREAT);
-    let exclusive = creates && wanted.flags.contains(OFlag::O_EXCL);
-    let keep = exclusive || wanted.flags.contains(OFlag::O_NOFOLLOW);
-    let last = match (creates, keep) {
-        (true, true) => Last::Name,
-        (true, false) => Last::Create,
-        (false, true) => Last::Keep,
-        (false, false) => Last::Follow,
-    };
     for _ in 0..TRIES {
-        let end = if !wanted.resolve.is_empty() {
-            within(&start, wanted, keep)?
-        } else if creates || wanted.flags.contains(OFlag::O_NOFOLLOW) {
+        let end = if creates || wanted.flags.contains(OFlag::O_NOFOLLOW) {
             resolver.resolve_by_steps(&start, &wanted.path, last)?
         } else {
             resolver.resolve(&start, &wanted.path, last)?
@@ -143,66 +141,6 @@ fn opened(call: &Call<'_>, wanted: &Wanted, instead: bool) -> Result {
         }
     }
     Err(Errno::EAGAIN)
-}
-
-/// With openat2's own limits on the way, the kernel walks; a name to be made it does not find, so a link that leads
-/// to one is followed here.
-fn within(start: &OwnedFd, wanted: &Wanted, keep: bool) -> Result<End> {
-    let creates = wanted.flags.contains(OFlag::O_CREAT);
-    let flags = OFlag::O_PATH | OFlag::O_CLOEXEC;
-    let walk = |path: &[u8], flags: OFlag| {
-        let how = OpenHow::new().flags(flags).resolve(wanted.resolve);
-        // EAGAIN: something was renamed or mounted meanwhile, anywhere.
-        let mut tries = (0..TRIES).map(|_| openat2(start, OsStr::from_bytes(path), how));
-        tries.find(|found| !matches!(found, Err(Errno::EAGAIN))).unwrap_or(Err(Errno::EAGAIN))
-    };
-    let mut path = wanted.path.clone();
-    for _ in 0..=LINKS_MAX {
-        if path.is_empty() {
-            return Err(Errno::ENOENT);
-        }
-        let found = walk(&path, if keep { flags | OFlag::O_NOFOLLOW } else { flags });
-        let slashes = path.iter().rev().take_while(|byte| **byte == b'/').count();
-        let plain = &path[..path.len() - slashes];
-        let at = plain.iter().rposition(|byte| *byte == b'/').map_or(0, |slash| slash + 1);
-        let (above, name) = plain.split_at(at);
-        if !creates || matches!(name, b"" | b"." | b"..") {
-            return Ok(End::Found { file: found?, place: None });
-        }
-        let folder = walk(&[above, b"."].concat(), flags)?;
-        if slashes > 0 {
-            return Err(Errno::EISDIR);
-        }
-        if let Err(error) = found
-            && !matches!(error, Errno::ENOENT | Errno::ENOTDIR)
-        {
-            return Err(error);
-        }
-        let place = Place { folder, name: name.to_vec() };
-        // The kernel has followed the link, but does not tell where to.
-        let leads_on = !keep && !is_proc(&place.folder)?;
-        let link = if leads_on { place.look()? } else { None };
-        match link.map(|link| readlinkat(&link, "")) {
-            Some(Ok(target)) if target.as_bytes().starts_with(b"/") => path = target.into_vec(),
-            Some(Ok(target)) => path = [&short(above)[..], target.as_bytes()].concat(),
-            // It is no link.
-            Some(Err(_)) | None => {
-                return match found {
-                    Ok(file) => Ok(End::Found { file, place: Some(place) }),
-                    Err(Errno::ENOENT) => Ok(End::Missing(place)),
-                    Err(error) => Err(error),
-                };
-            }
-        }
-    }
-    Err(Errno::ELOOP)
-}
-
-/// A path to a folder, without what leads from a folder to itself: with more after it, it must not become too long.
-fn short(above: &[u8]) -> Vec<u8> {
-    let root = if above.starts_with(b"/") { &b"/"[..] } else { b"" };
-    let parts = above.split(|byte| *byte == b'/').filter(|part| !matches!(*part, b"" | b"."));
-    parts.fold(root.to_vec(), |path, part| [&path[..], part, b"/"].concat())
 }
 
 fn create(call: &Call<'_>, wanted: &Wanted, place: &Place, instead: bool) -> Result {
@@ -374,9 +312,9 @@ fn reopen(
         && plain
         && let Some(place) = place
     {
-        let same = openat(&place.folder, place.written(), flags | OFlag::O_NOFOLLOW, Mode::empty());
-        if let Ok(opened) = same
-            && super::resolve::same(&fstat(&opened)?, stat)
+        let by_name = openat(&place.folder, place.written(), flags | OFlag::O_NOFOLLOW, Mode::empty());
+        if let Ok(opened) = by_name
+            && same(&fstat(&opened)?, stat)
         {
             return Ok(opened);
         }

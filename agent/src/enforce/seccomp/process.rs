@@ -9,6 +9,7 @@ use nix::unistd::Pid;
 
 use super::call::{Call, Outcome, Result};
 use super::facts::put_process;
+use super::target::Target;
 use crate::enforce::processes;
 use crate::event::Action;
 use crate::session::identity::parent_of;
@@ -119,6 +120,34 @@ pub fn owner(call: &Call<'_>) -> Result {
                 .filter(|pid| group_of(*pid) == Some(group))
                 .try_for_each(|pid| outside(call, Action::ProcessSignal, pid))?;
         }
+    }
+    Ok(Outcome::GoOn)
+}
+
+/// Who runs when, and where: decided like a signal, since it can stop a process as well.
+pub fn schedule(call: &Call<'_>) -> Result {
+    // setpriority counts kinds from 0, ioprio_set from 1; the others name one process.
+    let (kind, who) = match call.asked.number {
+        libc::SYS_setpriority => (call.int(0), call.int(1)),
+        libc::SYS_ioprio_set => (call.int(0).wrapping_sub(1), call.int(1)),
+        _ => (0, call.int(0)),
+    };
+    let all = |are: &dyn Fn(i32) -> bool| {
+        processes().filter(|pid| are(*pid)).try_for_each(|pid| outside(call, Action::ProcessSignal, pid))
+    };
+    match (kind, who) {
+        (0, pid) if pid > 0 && exists(pid) => outside(call, Action::ProcessSignal, pid)?,
+        (1, 0) => {
+            let own = group_of(call.target.tgid);
+            all(&|pid| group_of(pid) == own)?;
+        }
+        (1, group) => all(&|pid| group_of(pid) == Some(group))?,
+        (2, user) => {
+            let user = if user == 0 { call.target.uid } else { user as u32 };
+            all(&|pid| Target::read(pid).is_ok_and(|process| process.uid == user))?;
+        }
+        // Nobody, which the kernel says.
+        _ => {}
     }
     Ok(Outcome::GoOn)
 }

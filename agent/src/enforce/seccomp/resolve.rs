@@ -2,22 +2,22 @@
 //! directory, one component at a time through descriptors, so that what is decided is what is acted on.
 //!
 //! What the kernel decides by *who asks* is answered for that thread: `/proc/self`, the limits on following
-//! links in shared folders.
+//! links in shared folders, and those that openat2 is given.
 
 use std::ffi::OsStr;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
-use std::sync::OnceLock;
 
 use nix::errno::Errno;
-use nix::fcntl::{AT_FDCWD, OFlag, OpenHow, ResolveFlag, openat, openat2, readlinkat};
+use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat, openat2, readlinkat};
 use nix::sys::stat::{FileStat, Mode, SFlag, fstat};
-use nix::sys::statfs::{FsType, PROC_SUPER_MAGIC, fstatfs};
 
+use super::place::{End, Place, is_own, is_proc, kind, mount, path_of, root, same};
+use super::sticky::may_follow;
 use super::target::Target;
 
 /// include/linux/namei.h
-pub const LINKS_MAX: u32 = 40;
+const LINKS_MAX: u32 = 40;
 
 /// How the last component is taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,122 +26,43 @@ pub enum Last {
     Follow,
     /// Only if a slash comes after it.
     Keep,
-    /// Unless a slash comes after it, which whoever asked refuses: what is made is no folder.
+    /// It may be made by what it leads to. Nothing is looked up if a slash comes after it, which whoever asked
+    /// refuses: what is made is no folder.
     Create,
+    /// The same, but a link is not followed.
+    New,
     /// Never: the name itself is meant, as for unlink.
     Name,
 }
 
-/// What a path came to.
-#[derive(Debug)]
-pub enum End {
-    /// Something that exists. The name it was found by, if that is a name of its own.
-    Found {
-        /// It, opened by O_PATH.
-        file: OwnedFd,
-        /// Its folder and name.
-        place: Option<Place>,
-    },
-    /// A name that does not exist, in a folder that does.
-    Missing(Place),
-}
+const OBJECT: OFlag = OFlag::O_PATH.union(OFlag::O_CLOEXEC);
 
-/// A name in a folder.
-#[derive(Debug)]
-pub struct Place {
-    /// The folder, opened by O_PATH.
-    pub folder: OwnedFd,
-    /// The name, as it was written: with its slash, if one came after it.
-    pub name: Vec<u8>,
-}
-
-impl Place {
-    /// The name without a slash after it.
-    pub fn plain(&self) -> &OsStr {
-        OsStr::from_bytes(self.name.strip_suffix(b"/").unwrap_or(&self.name))
-    }
-
-    /// The name as it was written.
-    pub fn written(&self) -> &OsStr {
-        OsStr::from_bytes(&self.name)
-    }
-
-    /// Whether it is none, `.` or `..`: nothing can be made, removed or moved by it.
-    pub fn is_special(&self) -> bool {
-        matches!(self.plain().as_bytes(), b"" | b"." | b"..")
-    }
-
-    /// What is there, if anything is.
-    pub fn look(&self) -> Result<Option<OwnedFd>, Errno> {
-        match peek(self.folder.as_fd(), self.plain()) {
-            Err(Errno::ENOENT) => Ok(None),
-            found => found.map(Some),
-        }
-    }
-
-    /// The absolute path.
-    pub fn path(&self) -> Result<Vec<u8>, Errno> {
-        let mut path = path_of(self.folder.as_fd())?;
-        if path != b"/" {
-            path.push(b'/');
-        }
-        path.extend_from_slice(self.plain().as_bytes());
-        Ok(path)
-    }
-}
-
-/// Opens by O_PATH, without following a link.
-pub fn peek(folder: BorrowedFd<'_>, name: &OsStr) -> Result<OwnedFd, Errno> {
-    openat(folder, name, OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC, Mode::empty())
-}
-
-/// The supervisor's root, which is everyone's who has none of its own.
-pub fn root() -> Result<OwnedFd, Errno> {
-    nix::fcntl::open("/", OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty())
-}
-
-/// The name under which this process reaches the file behind a descriptor, without resolving anything anew.
-pub fn by_descriptor(file: BorrowedFd<'_>) -> String {
-    format!("/proc/self/fd/{}", file.as_raw_fd())
-}
-
-/// The absolute path of the file behind a descriptor, as the kernel has it.
-pub fn path_of(file: BorrowedFd<'_>) -> Result<Vec<u8>, Errno> {
-    readlinkat(AT_FDCWD, by_descriptor(file).as_str()).map(|path| path.as_bytes().to_vec())
-}
-
-/// Whether a path is one of this process's own below /proc, on which its rights are more than the agent's.
-pub fn is_own(path: &[u8]) -> bool {
-    let number = path.strip_prefix(b"/proc/").and_then(|rest| rest.split(|byte| *byte == b'/').next());
-    let number = number.and_then(|number| std::str::from_utf8(number).ok()?.parse::<i32>().ok());
-    // Each thread has a folder too.
-    number.is_some_and(|number| std::path::Path::new(&format!("/proc/self/task/{number}")).exists())
-}
-
-pub fn kind(stat: &FileStat) -> SFlag {
-    SFlag::from_bits_truncate(stat.st_mode & SFlag::S_IFMT.bits())
-}
+/// Limits by which the folder that a path starts from is its root.
+const SCOPED: ResolveFlag = ResolveFlag::RESOLVE_BENEATH.union(ResolveFlag::RESOLVE_IN_ROOT);
 
 /// Resolves paths for one thread.
 pub struct Resolver<'a> {
     target: &'a Target,
-    /// Its root, where that is not the supervisor's.
+    /// Its root, where that is not the supervisor's; or that of a scope.
     root: Option<OwnedFd>,
+    /// Those of openat2.
+    limits: ResolveFlag,
+    /// The root was needed on the way.
+    knows_root: bool,
     links: u32,
 }
 
 impl<'a> Resolver<'a> {
     /// For a thread; with a root of its own, if it has one.
     pub fn new(target: &'a Target, root: Option<OwnedFd>) -> Self {
-        Self { target, root, links: 0 }
+        Self { target, root, limits: ResolveFlag::empty(), knows_root: false, links: 0 }
     }
 
-    /// Whether the thread has a root that is not the supervisor's.
-    pub fn is_rooted(&self) -> Result<bool, Errno> {
-        match &self.root {
-            Some(own) => Ok(!same(&fstat(own)?, &fstat(root()?)?)),
-            None => Ok(false),
-        }
+    /// With limits on the way from `start`.
+    pub fn within(self, limits: ResolveFlag, start: &OwnedFd) -> Result<Self, Errno> {
+        let scoped = limits.intersects(SCOPED);
+        let root = if scoped { Some(start.try_clone().map_err(|_| Errno::EMFILE)?) } else { self.root };
+        Ok(Self { root, limits, knows_root: scoped, ..self })
     }
 
     /// For the second path of the same call.
@@ -154,8 +75,9 @@ impl<'a> Resolver<'a> {
         if path.is_empty() {
             return Err(Errno::ENOENT);
         }
-        if last != Last::Name
+        if matches!(last, Last::Follow | Last::Keep)
             && self.root.is_none()
+            && self.limits.is_empty()
             && let Some(end) = quickly(start, path, last)?
         {
             return Ok(end);
@@ -198,7 +120,7 @@ impl<'a> Resolver<'a> {
             return Err(Errno::ENOENT);
         }
         if name.is_empty() {
-            return Ok(Place { folder: self.root()?, name: Vec::new() });
+            return Ok(Place { folder: self.jump_to_root(None)?, name: Vec::new() });
         }
         // With a dot, since it must be a folder that the thread may search.
         match self.resolve(start, &[above, b"."].concat(), Last::Follow)? {
@@ -207,17 +129,29 @@ impl<'a> Resolver<'a> {
         }
     }
 
-    /// Where an absolute path starts.
-    fn root(&self) -> Result<OwnedFd, Errno> {
-        match &self.root {
-            Some(root) => root.try_clone().map_err(|_| Errno::EMFILE),
-            None => root(),
+    /// Where an absolute path starts; `from`: where the link is that has it.
+    fn jump_to_root(&mut self, from: Option<&OwnedFd>) -> Result<OwnedFd, Errno> {
+        if self.limits.contains(ResolveFlag::RESOLVE_BENEATH) {
+            return Err(Errno::EXDEV);
         }
+        let root = match &self.root {
+            Some(root) => root.try_clone().map_err(|_| Errno::EMFILE)?,
+            None => root()?,
+        };
+        if let Some(from) = from
+            && self.limits.contains(ResolveFlag::RESOLVE_NO_XDEV)
+            // The kernel compares with a root that it has not looked up before it needed one.
+            && !(self.knows_root && mount(from)? == mount(&root)?)
+        {
+            return Err(Errno::EXDEV);
+        }
+        self.knows_root = true;
+        Ok(root)
     }
 
     fn walk(&mut self, start: &OwnedFd, path: Vec<u8>, last: Last) -> Result<End, Errno> {
         let mut folder = if path.starts_with(b"/") {
-            self.root()?
+            self.jump_to_root(None)?
         } else {
             start.try_clone().map_err(|_| Errno::EMFILE)?
         };
@@ -231,18 +165,23 @@ impl<'a> Resolver<'a> {
             let is_last = rest.iter().all(|byte| *byte == b'/');
             let slash = is_last && !rest.is_empty();
             match &name[..] {
-                b"" => return Ok(End::Found { file: folder, place: None }),
+                b"" => return self.found(folder, None, true),
                 b"." | b".." => {
                     folder = self.step(&folder, &name)?;
                     if is_last {
-                        return Ok(End::Found { file: folder, place: None });
+                        return self.found(folder, None, false);
                     }
                     continue;
                 }
                 _ => {}
             }
+            if slash && matches!(last, Last::Create | Last::New) {
+                // The folder must be one that the thread may search.
+                self.step(&folder, b".")?;
+                return Ok(End::Missing(Place { folder, name: [&name[..], b"/"].concat() }));
+            }
             let written = || if slash { [&name[..], b"/"].concat() } else { name.clone() };
-            let file = match peek(folder.as_fd(), OsStr::from_bytes(&name)) {
+            let file = match self.open(&folder, &name, OFlag::O_NOFOLLOW, ResolveFlag::RESOLVE_NO_XDEV) {
                 Ok(file) => file,
                 Err(Errno::ENOENT) if is_last => {
                     return Ok(End::Missing(Place { folder, name: written() }));
@@ -250,24 +189,18 @@ impl<'a> Resolver<'a> {
                 Err(error) => return Err(error),
             };
             let stat = fstat(&file)?;
-            let follow = match last {
-                _ if !is_last => true,
-                Last::Follow => true,
-                Last::Keep => slash,
-                Last::Create => !slash,
-                Last::Name => false, // resolved by its folder
-            };
+            let follow = !is_last || slash || matches!(last, Last::Follow | Last::Create);
             if kind(&stat) == SFlag::S_IFLNK && follow {
-                match self.follow(&folder, &file, &stat, &name)? {
+                match self.follow(&folder, &file, &stat, &name, is_last)? {
                     Jump::To(there) => {
                         if is_last {
-                            return self.found(there, None, slash, last);
+                            return self.found(there, None, slash);
                         }
                         folder = there;
                     }
                     Jump::Path(mut target) => {
                         if target.starts_with(b"/") {
-                            folder = self.root()?;
+                            folder = self.jump_to_root(Some(&folder))?;
                         }
                         target.append(&mut rest);
                         rest = target;
@@ -277,27 +210,62 @@ impl<'a> Resolver<'a> {
             }
             if is_last {
                 let place = Place { folder, name: written() };
-                return self.found(file, Some(place), slash, last);
+                return self.found(file, Some(place), slash);
             }
             folder = file;
         }
     }
 
-    fn found(&self, file: OwnedFd, place: Option<Place>, slash: bool, last: Last) -> Result<End, Errno> {
-        if slash && last != Last::Create && kind(&fstat(&file)?) != SFlag::S_IFDIR {
+    fn found(&self, file: OwnedFd, place: Option<Place>, is_folder: bool) -> Result<End, Errno> {
+        if is_folder && kind(&fstat(&file)?) != SFlag::S_IFDIR {
             return Err(Errno::ENOTDIR);
+        }
+        if let Some(root) = &self.root
+            && self.limits.intersects(SCOPED)
+            && !is_under(&path_of(file.as_fd())?, &path_of(root.as_fd())?)
+        {
+            // Moved out while it was looked up.
+            return Err(Errno::EXDEV);
         }
         Ok(End::Found { file, place })
     }
 
-    /// `.` and `..`: never above the thread's root.
-    fn step(&self, folder: &OwnedFd, name: &[u8]) -> Result<OwnedFd, Errno> {
+    /// What has a name in a folder, under those of the limits that are for one step.
+    fn open(
+        &self,
+        folder: &OwnedFd,
+        name: &[u8],
+        flags: OFlag,
+        limits: ResolveFlag,
+    ) -> Result<OwnedFd, Errno> {
+        let (name, flags, limits) = (OsStr::from_bytes(name), OBJECT | flags, self.limits & limits);
+        if limits.is_empty() {
+            return openat(folder, name, flags, Mode::empty());
+        }
+        openat2(folder, name, OpenHow::new().flags(flags).resolve(limits))
+    }
+
+    /// `.` and `..`: never above the root.
+    fn step(&mut self, folder: &OwnedFd, name: &[u8]) -> Result<OwnedFd, Errno> {
+        let up = name == b"..";
+        self.knows_root |= up;
         let at_root = match &self.root {
-            Some(root) if name == b".." => same(&fstat(root)?, &fstat(folder)?),
+            Some(root) if up => same(&fstat(root)?, &fstat(folder)?) && mount(root)? == mount(folder)?,
             _ => false,
         };
         let name = if at_root { b"." } else { name };
-        openat(folder, OsStr::from_bytes(name), OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty())
+        let there = self.open(folder, name, OFlag::empty(), ResolveFlag::RESOLVE_NO_XDEV);
+        let beyond = at_root && self.limits.contains(ResolveFlag::RESOLVE_BENEATH);
+        match there {
+            Ok(_) if beyond => Err(self.beyond()),
+            Err(Errno::EXDEV) => Err(self.beyond()),
+            there => there,
+        }
+    }
+
+    /// The error for `..` beyond a limit: the kernel starts anew there, more slowly, and goes on counting links.
+    fn beyond(&self) -> Errno {
+        if 2 * self.links > LINKS_MAX { Errno::ELOOP } else { Errno::EXDEV }
     }
 
     fn follow(
@@ -306,12 +274,18 @@ impl<'a> Resolver<'a> {
         link: &OwnedFd,
         stat: &FileStat,
         name: &[u8],
+        is_last: bool,
     ) -> Result<Jump, Errno> {
         self.links += 1;
         if self.links > LINKS_MAX {
             return Err(Errno::ELOOP);
         }
-        may_follow(folder, stat, self.target.identity.uid)?;
+        if is_last {
+            may_follow(folder, stat, self.target.identity.uid)?;
+        }
+        if self.limits.contains(ResolveFlag::RESOLVE_NO_SYMLINKS) {
+            return Err(Errno::ELOOP);
+        }
         if is_proc(folder)? {
             match name {
                 b"self" => return Ok(Jump::Path(self.target.tgid.to_string().into_bytes())),
@@ -322,10 +296,7 @@ impl<'a> Resolver<'a> {
                 b"mounts" | b"net" => {}
                 // Leads to an object and not to a path; those of this process are not the agent's.
                 _ if is_own(&path_of(folder.as_fd())?) => return Err(Errno::EACCES),
-                _ => {
-                    let flags = OFlag::O_PATH | OFlag::O_CLOEXEC;
-                    return openat(folder, OsStr::from_bytes(name), flags, Mode::empty()).map(Jump::To);
-                }
+                _ => return self.open(folder, name, OFlag::empty(), ResolveFlag::all()).map(Jump::To),
             }
         }
         let target = readlinkat(link, "")?.as_bytes().to_vec();
@@ -341,10 +312,7 @@ enum Jump {
 
 /// In one call, if no symbolic link is on the way.
 fn quickly(start: &OwnedFd, path: &[u8], last: Last) -> Result<Option<End>, Errno> {
-    let mut flags = OFlag::O_PATH | OFlag::O_CLOEXEC;
-    if last == Last::Keep {
-        flags |= OFlag::O_NOFOLLOW;
-    }
+    let flags = if last == Last::Keep { OBJECT | OFlag::O_NOFOLLOW } else { OBJECT };
     let how = OpenHow::new().flags(flags).resolve(ResolveFlag::RESOLVE_NO_SYMLINKS);
     match openat2(start, OsStr::from_bytes(path), how) {
         Ok(file) => Ok(Some(End::Found { file, place: None })),
@@ -354,49 +322,7 @@ fn quickly(start: &OwnedFd, path: &[u8], last: Last) -> Result<Option<End>, Errn
     }
 }
 
-pub fn same(a: &FileStat, b: &FileStat) -> bool {
-    (a.st_dev, a.st_ino) == (b.st_dev, b.st_ino)
-}
-
-pub fn is_proc(folder: &OwnedFd) -> Result<bool, Errno> {
-    const PROC: FsType = PROC_SUPER_MAGIC;
-    Ok(fstatfs(folder)?.filesystem_type() == PROC)
-}
-
-const STICKY_FOR_ALL: u32 = libc::S_ISVTX | libc::S_IWOTH;
-
-/// fs.protected_symlinks: in a shared folder only links of oneself or of the folder's owner are followed.
-fn may_follow(folder: &OwnedFd, link: &FileStat, uid: u32) -> Result<(), Errno> {
-    static PROTECTED: OnceLock<u32> = OnceLock::new();
-    if *PROTECTED.get_or_init(|| setting("protected_symlinks")) == 0 || link.st_uid == uid {
-        return Ok(());
-    }
-    let parent = fstat(folder)?;
-    let shared = parent.st_mode & STICKY_FOR_ALL == STICKY_FOR_ALL;
-    if shared && parent.st_uid != link.st_uid { Err(Errno::EACCES) } else { Ok(()) }
-}
-
-/// O_CREAT does not open another's file in a shared folder: for files and pipes by fs.protected_regular and
-/// fs.protected_fifos, for all else always.
-pub fn may_create_over(folder: BorrowedFd<'_>, file: &FileStat, uid: u32) -> Result<(), Errno> {
-    static REGULAR: OnceLock<u32> = OnceLock::new();
-    static FIFOS: OnceLock<u32> = OnceLock::new();
-    let level = match kind(file) {
-        SFlag::S_IFREG => *REGULAR.get_or_init(|| setting("protected_regular")),
-        SFlag::S_IFIFO => *FIFOS.get_or_init(|| setting("protected_fifos")),
-        _ => 1,
-    };
-    let parent = fstat(folder)?;
-    if level == 0 || parent.st_mode & libc::S_ISVTX == 0 || file.st_uid == parent.st_uid || file.st_uid == uid
-    {
-        return Ok(());
-    }
-    let for_all = parent.st_mode & libc::S_IWOTH != 0;
-    let for_group = parent.st_mode & libc::S_IWGRP != 0 && level >= 2;
-    if for_all || for_group { Err(Errno::EACCES) } else { Ok(()) }
-}
-
-fn setting(name: &str) -> u32 {
-    let text = std::fs::read_to_string(format!("/proc/sys/fs/{name}")).unwrap_or_default();
-    text.trim().parse().unwrap_or(0)
+fn is_under(path: &[u8], folder: &[u8]) -> bool {
+    let folder = folder.strip_suffix(b"/").unwrap_or(folder);
+    path.strip_prefix(folder).is_some_and(|rest| rest.is_empty() || rest.starts_with(b"/"))
 }

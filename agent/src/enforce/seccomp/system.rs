@@ -2,9 +2,14 @@
 
 use std::sync::atomic::Ordering;
 
+use nix::errno::Errno;
+
 use super::call::{Call, Outcome, Result};
-use super::facts::put_name;
+use super::facts::{nameless, put_name};
+use super::fail;
+use crate::enforce::syscalls;
 use crate::event::Action;
+use crate::sys::clock::{self, Reading};
 
 fn decided(call: &Call<'_>, action: Action, name: &str) -> Result<()> {
     let mut raw = call.record(action);
@@ -36,6 +41,40 @@ pub fn system(call: &Call<'_>) -> Result {
         call.session.moved.store(true, Ordering::Release);
     }
     Ok(Outcome::GoOn)
+}
+
+/// What no rule allows: fails with `errno`, and is recorded as `like`.
+pub fn refused(call: &Call<'_>, errno: Errno, like: Action) -> Result {
+    if matches!(call.asked.number, libc::SYS_adjtimex | libc::SYS_clock_adjtime)
+        && let Some(outcome) = read_clock(call)
+    {
+        return outcome;
+    }
+    let mut raw = nameless(&call.record(like));
+    if like.as_str().starts_with("system.")
+        && let Some(name) = syscalls::name(call.asked.number as u32)
+    {
+        put_name(&mut raw, name);
+    }
+    match call.judge.fail(call.session, &raw, fail::REFUSED) {
+        Ok(_) => Ok(Outcome::GoOn),
+        Err(_) => Err(errno),
+    }
+}
+
+/// What the clock is set to; none: it is to be changed, or it is no clock of the system.
+fn read_clock(call: &Call<'_>) -> Option<Result> {
+    let (clock, at) =
+        if call.asked.number == libc::SYS_adjtimex { (libc::CLOCK_REALTIME, 0) } else { (call.int(0), 1) };
+    let modes = match call.target.bytes(call.arg(at), clock::TIMEX) {
+        Ok(bytes) => u32::from_ne_bytes(*bytes.first_chunk()?),
+        Err(error) => return Some(Err(error)),
+    };
+    let reading = Reading::of(modes).filter(|_| clock >= 0)?;
+    Some(clock::read(clock, reading).and_then(|(state, bytes)| {
+        call.target.write(call.arg(at), &bytes)?;
+        Ok(Outcome::Value(state.into()))
+    }))
 }
 
 pub fn namespace(call: &Call<'_>) -> Result {

@@ -2,13 +2,13 @@
 //! what is decided and what is done are the copy.
 
 use std::cell::Cell;
-use std::ffi::CString;
+use std::ffi::{CString, OsString};
 use std::fs::File;
 use std::io::{IoSlice, IoSliceMut, Read};
 use std::os::fd::{AsFd, OwnedFd};
 
 use nix::errno::Errno;
-use nix::fcntl::{OFlag, open};
+use nix::fcntl::{OFlag, open, readlink};
 use nix::sys::stat::Mode;
 use nix::sys::uio::{RemoteIoVec, process_vm_readv, process_vm_writev};
 use nix::unistd::Pid;
@@ -192,6 +192,12 @@ impl Target {
     /// Its root, if that is not everyone's.
     pub fn root(&self) -> Result<OwnedFd, Errno> {
         self.link("root")
+    }
+
+    /// Which namespace of a kind it is in.
+    pub fn namespace(&self, kind: &str) -> Result<OsString, Errno> {
+        let link = readlink(format!("/proc/{}/ns/{kind}", self.tid).as_str());
+        link.map_err(|error| self.cannot(fail::unread(error)))
     }
 
     /// What its descriptor refers to, as an O_PATH descriptor.

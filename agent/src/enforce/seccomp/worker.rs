@@ -10,9 +10,10 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use std::os::fd::AsFd;
 
 use super::call::{Call, Outcome, Result};
+use super::calls::refusal;
 use super::judge::{Judge, Known};
 use super::target::Target;
-use super::{attributes, exec, fail, map, names, open, process, socket, system};
+use super::{attributes, exec, fail, map, names, open, process, queue, socket, system};
 use crate::sys::identity;
 use crate::sys::seccomp::Notification;
 
@@ -179,6 +180,9 @@ impl Workers {
 
 /// Whose call it is.
 fn handle(call: &Call<'_>) -> Result {
+    if let Some((errno, like)) = refusal(call.asked.number, &call.asked.args) {
+        return system::refused(call, Errno::from_raw(errno), like);
+    }
     match call.asked.number {
         libc::SYS_open | libc::SYS_openat | libc::SYS_openat2 | libc::SYS_creat => open::open_call(call),
         libc::SYS_mkdir | libc::SYS_mkdirat => names::mkdir(call),
@@ -202,6 +206,8 @@ fn handle(call: &Call<'_>) -> Result {
         | libc::SYS_lremovexattr
         | libc::SYS_fremovexattr => attributes::xattr(call),
         libc::SYS_ioctl => attributes::flags(call),
+        libc::SYS_mq_open => queue::open(call),
+        libc::SYS_mq_unlink => queue::unlink(call),
         libc::SYS_execve | libc::SYS_execveat => exec::exec(call),
         libc::SYS_mmap | libc::SYS_mprotect | libc::SYS_pkey_mprotect => map::map(call),
         libc::SYS_connect => socket::connect(call),
@@ -222,7 +228,15 @@ fn handle(call: &Call<'_>) -> Result {
         | libc::SYS_process_madvise
         | libc::SYS_pidfd_getfd
         | libc::SYS_prlimit64
+        | libc::SYS_migrate_pages
+        | libc::SYS_move_pages
         | libc::SYS_kcmp => process::trace(call),
+        libc::SYS_setpriority
+        | libc::SYS_ioprio_set
+        | libc::SYS_sched_setparam
+        | libc::SYS_sched_setscheduler
+        | libc::SYS_sched_setattr
+        | libc::SYS_sched_setaffinity => process::schedule(call),
         libc::SYS_socket | libc::SYS_socketpair => system::socket(call),
         libc::SYS_unshare | libc::SYS_clone | libc::SYS_setns => system::namespace(call),
         _ => system::system(call),

@@ -83,6 +83,12 @@ fn failed(events: &[Event]) -> Vec<(&'static str, &str)> {
     failed
 }
 
+/// The causes alone.
+fn failed_of(events: &[Event]) -> Vec<&'static str> {
+    let cause = |event: &Event| if let EventKind::Failed { cause } = event.kind { Some(cause) } else { None };
+    events.iter().filter_map(cause).collect()
+}
+
 fn panics(_: &Call<'_>) -> Result {
     panic!("on purpose")
 }
@@ -96,6 +102,14 @@ fn panics_late(call: &Call<'_>) -> Result {
 
 fn unreadable(call: &Call<'_>) -> Result {
     Err(call.target.cannot(fail::UNREADABLE))
+}
+
+/// A real one: no process can be in this group.
+fn without_rights(call: &Call<'_>) -> Result {
+    let mut target = Target::unknown(call.target.tid);
+    target.identity.groups = vec![u32::MAX];
+    let call = Call::new(call.judge, call.session, call.asked, target);
+    call.finish(Some(call.act().map(|()| Outcome::Value(0))))
 }
 
 fn unknown(call: &Call<'_>) -> Result {
@@ -122,6 +136,21 @@ fn what_cannot_be_decided_is_refused_or_goes_on_and_is_recorded() {
         assert!(events.iter().all(|event| event.observe));
         std::fs::remove_dir(path).unwrap();
     }
+}
+
+#[test]
+fn without_the_rights_of_the_thread_nothing_is_done() {
+    if !nix::unistd::getuid().is_root() {
+        return; // who has one identity only takes on no other
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("made");
+    let (result, events) = mkdir(&path, true, without_rights);
+    assert_eq!((result, path.exists()), (Err(Errno::EACCES), false));
+    assert_eq!(failed_of(&events), [fail::RIGHTS]);
+    let (result, events) = mkdir(&path, false, without_rights);
+    assert_eq!((result, path.exists()), (Ok(()), true));
+    assert_eq!(failed_of(&events), [fail::RIGHTS]);
 }
 
 #[test]
