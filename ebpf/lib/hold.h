@@ -79,14 +79,18 @@ static __always_inline struct slot *find_slot(struct call *call, struct digest *
 	return NULL;
 }
 
-/* A slot for a new question: a free one, else one that an earlier call left behind. */
+/*
+ * A slot for a new question: a free one, else one that an earlier call left behind. A call does not get to a new
+ * question before each earlier one is answered, so one that still stands as asked was answered through the table:
+ * of this call, or of one before with the same registers, as a loop makes them.
+ */
 static __always_inline struct slot *take_slot(struct call *call, __u64 identity)
 {
 	for (int i = 0; i < AUTHZ_SLOTS; i++)
 		if (!call->slots[i].state)
 			return &call->slots[i];
 	for (int i = 0; i < AUTHZ_SLOTS; i++)
-		if (call->slots[i].call != identity)
+		if (call->slots[i].call != identity || call->slots[i].state <= SLOT_ASKED)
 			return &call->slots[i];
 	return NULL;
 }

@@ -5,6 +5,7 @@ import collections
 import json
 import os
 import pathlib
+import re
 import shutil
 import subprocess
 import sys
@@ -47,7 +48,7 @@ def suite(results, *words, env=None):
     found = collections.defaultdict(list)
     for file in results.rglob("checks.json"):
         # server-NAME-2026-11-21T21-49-17-526Z
-        name = file.parent.name.rpartition("-20")[0]
+        name = re.sub(r"-\d{4}-\d\d-\d\dT.*", "", file.parent.name)
         found[name] += sorted((one["id"], one["status"]) for one in json.loads(file.read_text()) if one["status"] != "INFO")
     return dict(found), done
 

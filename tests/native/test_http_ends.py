@@ -1,6 +1,7 @@
 """How calls through `authz mcp --listen` end when a side goes away, and how a human is asked there: no call stays open, nothing that
 was taken back happens."""
 
+import contextlib
 import http.client
 import json
 import threading
@@ -35,7 +36,9 @@ class Slow(Handler):
         if tool in ("cut", "resumed"):
             return self.reply(200, f"{'id: 1' if tool == 'resumed' else ''}\ndata:\n\n".encode(), kind="text/event-stream")
         if tool in ("late", "held"):
-            return self.reply(200, answer(body, {"content": [{"type": "text", "text": tool}]}))
+            with contextlib.suppress(BrokenPipeError):
+                self.reply(200, answer(body, {"content": [{"type": "text", "text": tool}]}))
+            return None
         return self.reply(200, answer(body, {"protocolVersion": "2025-06-18", "capabilities": {}, "serverInfo": {}}),
                           {"Mcp-Session-Id": SESSION})
 

@@ -1,5 +1,5 @@
 """Real MCP servers in one session, with LSM programs. By name only, after tests/native/run mcp_real has fetched them: a machine
-has no network."""
+has no network. With an optimised authz: on an emulated processor another one answers too late."""
 
 import pathlib
 import sys
