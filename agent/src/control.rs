@@ -25,8 +25,10 @@ use crate::event::Mode;
 use crate::hold::PendingView;
 use crate::paths::{CONTROL, Owner};
 use crate::pipeline::calls::CallView;
+use crate::pipeline::change::Settled;
 use crate::pipeline::questions::Evaluated;
 use crate::policy::Question;
+use crate::policy::difference::{Difference, FloorChange};
 use crate::session::Stats;
 use crate::session::calls::{DenialView, Outcome, ToolCall};
 use crate::sys::peer::{Peer, peer_of};
@@ -107,6 +109,15 @@ pub enum Request {
         /// To what.
         mode: Mode,
     },
+    /// Puts a session's policy, loaded anew, or another one, in the place of the one it has.
+    Reload {
+        /// Which; none: the only one.
+        #[serde(default)]
+        session: Option<Uuid>,
+        /// Folders, files, `preset:NAME`; absolute. None: those it has.
+        #[serde(default)]
+        policy: Option<Vec<String>>,
+    },
     /// May this tool be called? If so, the call is open.
     OpenCall(Box<ToolCall>),
     /// Waits until a call is answered that a human is asked about.
@@ -175,6 +186,8 @@ pub enum Response {
     },
     /// A session has begun.
     Started(Started),
+    /// A session has another policy, or the same one still.
+    Reloaded(Box<Reloaded>),
     /// What waits.
     Pending {
         /// Oldest first.
@@ -214,6 +227,25 @@ pub struct Started {
     pub policy: String,
     /// What is really enforced: `full`, or `partial: ` and what is missing.
     pub enforcement: String,
+}
+
+/// What a reload came to.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Reloaded {
+    /// The session.
+    pub session: Uuid,
+    /// Digest of the policy it had.
+    pub from: String,
+    /// Of the one it has; the same: nothing was changed.
+    pub to: String,
+    /// Of what that is made.
+    pub policy: Vec<String>,
+    /// What the two differ in; none: the old one is not kept any more.
+    pub difference: Option<Difference>,
+    /// What it says of the floor that was laid, which stays; none: none was.
+    pub floor: Option<FloorChange>,
+    /// What became of what waited for a human.
+    pub settled: Settled,
 }
 
 /// A live session as it is shown.

@@ -113,6 +113,14 @@ impl Holds {
         self.pending.iter().any(|pending| pending.event.task.tid == tid)
     }
 
+    /// The thread waits still, and has since then; whether it does.
+    pub fn resume(&mut self, tid: i32, since: Instant, deadline: Instant) -> bool {
+        let mut its = self.pending.iter_mut().filter(|pending| pending.event.task.tid == tid);
+        let Some(pending) = its.next() else { return false };
+        (pending.since, pending.deadline) = (since, deadline);
+        true
+    }
+
     /// Takes out one whose deadline has passed.
     pub fn take_expired(&mut self, now: Instant) -> Option<Pending> {
         let at = self.pending.iter().position(|pending| pending.deadline <= now)?;

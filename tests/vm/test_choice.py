@@ -6,6 +6,7 @@ import os
 import pathlib
 import subprocess
 
+import control
 import harness
 from harness import check
 
@@ -61,8 +62,34 @@ def run():
         session = harness.authz_exec("preset:observe-all", ["true"])
         check("the line at the start names the back end", "authz: enforced by bpf-lsm, " in session.stderr,
               session.stderr)
+        in_part()
     if YAMA.exists():
         yama()
+
+
+def in_part():
+    """One program loads, as the probe finds, but not all of them: there are too few descriptors for that."""
+    def few(*options, files=40):
+        return harness.bare(["prlimit", f"--nofile={files}:4096", harness.AUTHZ, "exec", "--policy", "preset:observe-all",
+                             *options, "--", "echo", "ran"])
+    why = "not all LSM programs load: "
+    start = few()
+    check("auto falls back to seccomp and says why in the one line at the start",
+          start.returncode == 0 and start.stdout == "ran\n" and len(start.stderr.splitlines()) == 2
+          and f"authz: enforced by seccomp ({why}" in start.stderr, start)
+    refused = few("--backend", "bpf-lsm")
+    check("a back end that was named does not fall back",
+          (refused.returncode, refused.stdout) == (125, "") and why in refused.stderr, refused)
+    refused = few("--require", "full")
+    check("nor does one that must enforce all",
+          (refused.returncode, refused.stdout) == (125, "") and f"--require full cannot be met: {why}" in refused.stderr,
+          refused)
+    pins = pathlib.Path("/sys/fs/bpf/authz")
+    # Those of the session before are removed after its end.
+    gone = control.wait(lambda: not list(pins.glob("*")))
+    check("of the programs nothing is left", gone, [str(pin) for pin in pins.rglob("*")][:5])
+    print(f"# {start.stderr.splitlines()[0]}", flush=True)
+    check("with descriptors enough it is bpf-lsm", "authz: enforced by bpf-lsm, " in few(files=1024).stderr)
 
 
 def yama():

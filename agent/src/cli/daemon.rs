@@ -14,9 +14,19 @@ use super::exec::parse_duration;
 use super::{STATE_HELP, absolute, state_or_default};
 use crate::control::StartSession;
 use crate::daemon;
+use crate::enforce;
 use crate::enforce::level::{Backend, Level};
 use crate::event::Mode;
 use crate::otlp;
+
+/// The member of its one line that says why the LSM programs do not load.
+pub const REFUSED: &str = "refused";
+
+fn say(line: &serde_json::Value) -> anyhow::Result<()> {
+    let mut out = std::io::stdout();
+    writeln!(out, "{line}")?;
+    Ok(out.flush()?)
+}
 
 /// The decision API on loopback.
 #[derive(Debug, Clone, Args)]
@@ -57,7 +67,8 @@ impl OtlpArgs {
 
 /// Decide for other gates, by a policy alone.
 #[derive(Debug, Args)]
-#[command(after_help = "It prints one line of JSON when it is ready: where it listens. SIGTERM ends it.
+#[command(
+    after_help = "It prints one line of JSON when it is ready: where it listens. SIGHUP has it load its policy anew, SIGTERM ends it.
 
 Examples:
   authz daemon --policy ./records
@@ -65,7 +76,8 @@ Examples:
     -H 'Content-Type: application/json' -d '{\"subject\": {\"type\": \"user\", \"id\": \"alice\"},
     \"action\": {\"name\": \"file.read\"}, \"resource\": {\"type\": \"file\", \"id\": \"/etc/hosts\"}}'
   authz daemon --policy ./records --http 127.0.0.1:8181 --http-token ~/.config/authz/token
-  authz daemon --policy ./records --otlp=http://localhost:4318")]
+  authz daemon --policy ./records --otlp=http://localhost:4318"
+)]
 pub struct DaemonCommand {
     /// Folder, file or preset:NAME; may be repeated
     #[arg(long, value_name = "POLICY", required_unless_present = "embedded")]
@@ -130,13 +142,22 @@ impl DaemonCommand {
             session: if self.embedded { None } else { Some(self.session()?) },
             http: self.http.resolve()?,
             otlp: self.otlp.resolve()?,
+            loaded: None,
         };
-        daemon::run(options, |ready| {
-            let mut out = std::io::stdout();
-            writeln!(out, "{}", serde_json::to_string(ready)?)?;
-            Ok(out.flush()?)
-        })?;
-        Ok(ExitCode::SUCCESS)
+        let mut running = false;
+        let ended = daemon::run(options, |ready| {
+            running = true;
+            say(&serde_json::to_value(ready)?)
+        });
+        match ended {
+            // Who started it may have another back end.
+            Err(error) if self.embedded && !running && error.is::<enforce::Error>() => {
+                tracing::debug!("{error:#}");
+                say(&serde_json::json!({ REFUSED: error.root_cause().to_string() }))?;
+                Ok(ExitCode::FAILURE)
+            }
+            ended => ended.map(|()| ExitCode::SUCCESS),
+        }
     }
 
     /// The session of the policy alone.

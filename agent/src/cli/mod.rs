@@ -11,6 +11,7 @@ mod ledger;
 mod listen;
 mod mcp;
 mod policy;
+mod reload;
 mod replay;
 mod show;
 mod trace;
@@ -84,6 +85,8 @@ enum Command {
     Sessions(answer::SessionsCommand),
     /// Switch a live session between enforce and observe
     Mode(answer::ModeCommand),
+    /// Load a live session's policy anew, or another one
+    Reload(reload::Reload),
     /// Say what this kernel and user can enforce, and how to close each gap
     Doctor(doctor::DoctorArgs),
     /// Work on policies
@@ -136,6 +139,7 @@ pub fn run() -> ExitCode {
         Command::Deny(deny) => deny.run(),
         Command::Sessions(sessions) => sessions.run(),
         Command::Mode(mode) => mode.run(),
+        Command::Reload(reload) => reload.run(),
         Command::Doctor(args) => doctor::run(&args),
         Command::Policy(command) => policy::run(command),
         Command::Ledger { state, command } => {

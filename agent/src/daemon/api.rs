@@ -38,16 +38,21 @@ pub(super) fn authzen(
 
 /// Keeps SIGTERM and SIGINT for [`signals`]; threads that are made later keep them too.
 pub(super) fn block_signals() -> anyhow::Result<SigSet> {
-    let signals = SigSet::from_iter([Signal::SIGTERM, Signal::SIGINT]);
+    let signals = SigSet::from_iter([Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP]);
     signals.thread_block().context("cannot block signals")?;
     Ok(signals)
 }
 
-/// The first of the signals ends the daemon in order.
+/// SIGHUP has the policies loaded anew, the first of the others ends the daemon in order.
 pub(super) fn signals(signals: SigSet, mailbox: Mailbox) -> anyhow::Result<()> {
-    std::thread::Builder::new().name("authz-signals".into()).spawn(move || match signals.wait() {
-        Ok(_) => mailbox.send(Message::Stop),
-        Err(error) => tracing::error!(%error, "cannot wait for signals"),
+    std::thread::Builder::new().name("authz-signals".into()).spawn(move || {
+        loop {
+            match signals.wait() {
+                Ok(Signal::SIGHUP) => mailbox.send(Message::Hangup),
+                Ok(_) => return mailbox.send(Message::Stop),
+                Err(error) => return tracing::error!(%error, "cannot wait for signals"),
+            }
+        }
     })?;
     Ok(())
 }

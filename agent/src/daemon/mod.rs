@@ -3,6 +3,8 @@
 
 mod api;
 mod calls;
+mod change;
+pub mod policy;
 mod requests;
 
 use std::net::SocketAddr;
@@ -19,25 +21,21 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::eventfd::{EfdFlags, EventFd};
 
 use crate::control::{self, Asked, Door, Request, Response, StartSession};
-use crate::enforce::EnforcementPoint;
-use crate::enforce::bpf_lsm::PIN_ROOT;
 use crate::enforce::kernel::{Kernel, clean_up_dead};
 use crate::enforce::level::Backend;
 use crate::enforce::nothing::Nothing;
 use crate::enforce::park::Report;
 use crate::enforce::probe::Probe;
 use crate::enforce::seccomp::Supervisor;
+use crate::enforce::{self, EnforcementPoint};
 use crate::hold::Waiter;
 use crate::ledger::entry::Kind;
 use crate::ledger::{Options as LedgerOptions, Store};
 use crate::otlp::Exporter;
 use crate::paths::{self, Owner};
 use crate::pipeline::Pipeline;
-use crate::policy::{Bundle, Generated, PolicySource};
 use crate::session::Session;
-
-/// How often the programs are told that the daemon lives, at the least.
-const HEARTBEAT: Duration = Duration::from_millis(100);
+use policy::Loaded;
 
 /// How many events are decided between two looks at the messages.
 const TURN: usize = 64;
@@ -62,6 +60,8 @@ pub struct Options {
     pub http: Option<(SocketAddr, PathBuf)>,
     /// The collector that gets the records too.
     pub otlp: Option<String>,
+    /// The policy of its first session, if who runs the daemon has loaded it already.
+    pub loaded: Option<Loaded>,
 }
 
 /// Where a daemon is found.
@@ -79,6 +79,8 @@ pub struct Ready {
 enum Message {
     Asked(Asked),
     Tracer(Report),
+    Reload(Box<change::Reload>),
+    Hangup,
     Stop,
 }
 
@@ -106,6 +108,7 @@ struct Daemon {
     pipeline: Pipeline,
     point: Box<dyn EnforcementPoint>,
     inbox: Receiver<Message>,
+    mailbox: Mailbox,
     wake: Arc<EventFd>,
     /// Indexes of sessions whose first process has ended.
     ending: Vec<u32>,
@@ -133,6 +136,13 @@ pub fn run(options: Options, ready: impl FnOnce(&Ready) -> anyhow::Result<()>) -
         },
         |instance| drop(std::fs::remove_dir_all(run.join(instance))),
     );
+    let wake = Arc::new(EventFd::from_value_and_flags(0, EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?);
+    let (messages, inbox) = channel();
+    let mailbox = Mailbox { messages, wake: wake.clone() };
+    let point = enforcement_point(&options, &run, &mailbox).inspect_err(|_| {
+        // Nobody was told where it is.
+        std::fs::remove_dir_all(&folder).ok();
+    })?;
     let exporter = options.otlp.as_ref().map(|url| Exporter::start(url, &options.instance)).transpose()?;
     let ledger = LedgerOptions {
         keys: Some(options.state.clone()),
@@ -140,23 +150,13 @@ pub fn run(options: Options, ready: impl FnOnce(&Ready) -> anyhow::Result<()>) -
         ..LedgerOptions::default()
     };
     let store = Store::open(&options.state.join(&options.instance), ledger)?;
-    let wake = Arc::new(EventFd::from_value_and_flags(0, EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?);
-    let (messages, inbox) = channel();
-    let mailbox = Mailbox { messages, wake: wake.clone() };
-    let point: Box<dyn EnforcementPoint> = match options.backend {
-        Backend::BpfLsm => {
-            let mailbox = mailbox.clone();
-            Box::new(Kernel::load(&options.instance, move |report| mailbox.send(Message::Tracer(report)))?)
-        }
-        Backend::Seccomp => Box::new(Supervisor::new(&run, Probe::run().by(Backend::Seccomp))?),
-        Backend::None => Box::new(Nothing::new()?),
-    };
     let mut daemon = Daemon {
         run,
         options,
         pipeline: Pipeline::new(store),
         point,
         inbox,
+        mailbox: mailbox.clone(),
         wake,
         ending: Vec::new(),
         calls: calls::Waiting::default(),
@@ -198,29 +198,20 @@ pub fn run(options: Options, ready: impl FnOnce(&Ready) -> anyhow::Result<()>) -
     result
 }
 
-/// The policy of a session of the user `owner`: what was asked for, with the project's own part and what no session
-/// may touch.
-pub fn bundle(
-    policy: &[String],
-    workspace: &[String],
-    owner: u32,
+fn enforcement_point(
+    options: &Options,
     run: &Path,
-    state: &Path,
-) -> anyhow::Result<Bundle> {
-    let sources: Vec<PolicySource> = policy.iter().map(|text| text.parse()).collect::<Result<_, _>>()?;
-    let files = sources.iter().filter_map(|source| match source {
-        PolicySource::Path(path) => path.canonicalize().ok(),
-        PolicySource::Preset(_) => None,
-    });
-    let mut protected = Owner::this().protected(owner);
-    protected.extend([run.to_owned(), PIN_ROOT.into(), state.to_owned()]);
-    // The program, and the policies' own files, too: the next session would take them as they are then.
-    protected.extend(std::env::current_exe().into_iter().chain(files));
-    protected.sort();
-    protected.dedup();
-    let protected = protected.iter().map(|folder| folder.to_string_lossy().into_owned()).collect();
-    let ask = vec![run.join("*").join(paths::ASK).to_string_lossy().into_owned()];
-    Ok(Bundle::load(&sources, &Generated { protected, ask, workspace: workspace.to_vec() })?)
+    mailbox: &Mailbox,
+) -> Result<Box<dyn EnforcementPoint>, enforce::Error> {
+    Ok(match options.backend {
+        Backend::BpfLsm => {
+            let mailbox = mailbox.clone();
+            Box::new(Kernel::load(&options.instance, move |report| mailbox.send(Message::Tracer(report)))?)
+        }
+        // Whoever asked for it has tried it.
+        Backend::Seccomp => Box::new(Supervisor::new(run, Probe::where_seccomp_works())?),
+        Backend::None => Box::new(Nothing::new()?),
+    })
 }
 
 /// The lock of a daemon's folder; `None`: a live daemon has it.
@@ -303,12 +294,14 @@ impl Daemon {
     }
 
     fn sleep(&self) -> anyhow::Result<()> {
-        let until = self.pipeline.holds.until_next(Instant::now()).unwrap_or(HEARTBEAT).min(HEARTBEAT);
+        let rest = self.point.rest();
+        let until = self.pipeline.holds.until_next(Instant::now()).unwrap_or(rest).min(rest);
         let mut fds = [
             PollFd::new(self.point.ready(), PollFlags::POLLIN),
             PollFd::new(self.wake.as_fd(), PollFlags::POLLIN),
         ];
-        match poll(&mut fds, PollTimeout::from(until.as_millis() as u8 + 1)) {
+        let until = PollTimeout::try_from(until + Duration::from_millis(1)).unwrap_or(PollTimeout::ZERO);
+        match poll(&mut fds, until) {
             Ok(_) | Err(nix::errno::Errno::EINTR) => {}
             Err(error) => bail!("poll: {error}"),
         }
@@ -323,6 +316,9 @@ impl Daemon {
         match message {
             Message::Asked(Asked { peer, door, request: Request::AwaitCall { call }, reply }) => {
                 self.await_call(&peer, door, call, reply);
+            }
+            Message::Asked(Asked { peer, door, request: Request::Reload { session, policy }, reply }) => {
+                self.reload(&peer, door, session, policy, reply);
             }
             Message::Asked(Asked { peer, door, request, reply }) => {
                 let response = self
@@ -342,6 +338,8 @@ impl Daemon {
                     self.point.park(tid, 0);
                 }
             }
+            Message::Reload(reload) => self.reloaded(*reload),
+            Message::Hangup => self.reload_by_signal(),
             Message::Stop => self.stop = true,
             Message::Tracer(Report::Parked { .. } | Report::Released { .. }) => {}
         }

@@ -5,14 +5,16 @@ use std::time::Duration;
 use anyhow::{Context as _, bail};
 use uuid::Uuid;
 
+use super::policy::Loaded;
 use super::{Daemon, TURN};
 use crate::control::{Door, Request, Response, SessionView, StartSession, Started};
 use crate::enforce::Admission;
 use crate::enforce::level::{Backend, Enforcement};
+use crate::event::Mode;
 use crate::ledger::entry::Kind;
 use crate::pipeline::questions::Asker;
-use crate::policy::{Engine, kept};
-use crate::session::{Approved, Session};
+use crate::policy::Floor;
+use crate::session::{Approved, Session, Sources};
 use crate::sys::peer::Peer;
 
 /// How many sessions one daemon has at most.
@@ -65,17 +67,9 @@ impl Daemon {
                     })
                     .collect(),
             }),
-            Request::SetMode { session, mode } => {
-                require_root(peer)?;
-                let index = self.find(peer, session)?;
-                if let Some(session) = self.pipeline.sessions.get_mut(index) {
-                    session.mode = mode;
-                    session.generation += 1;
-                }
-                self.publish(index)
-            }
+            Request::SetMode { session, mode } => self.set_mode(peer, session, mode),
+            Request::AwaitCall { .. } | Request::Reload { .. } => bail!("not answered at once"),
             Request::OpenCall(_)
-            | Request::AwaitCall { .. }
             | Request::ElicitedCall { .. }
             | Request::WithdrawCall { .. }
             | Request::CloseCall { .. }
@@ -121,16 +115,16 @@ impl Daemon {
             enforcement = enforcement.with_floor(floor);
         }
         enforcement.require(start.require)?;
-        let bundle =
-            super::bundle(&start.policy, &start.workspace, start.owner, &self.run, &self.options.state)?;
-        let mut engine = Engine::load(&bundle)?;
-        // The first evaluation compiles what later ones share: not while a thread waits.
-        engine.decide_value(&serde_json::json!({}));
+        let sources =
+            Sources { policy: start.policy.clone(), workspace: start.workspace.clone(), owner: start.owner };
+        let ready = self.options.loaded.take().filter(|loaded| loaded.sources == sources);
+        let Loaded { engine, sources, .. } = match ready {
+            Some(loaded) => loaded,
+            None => Loaded::load(sources, &self.run, &self.options.state)?,
+        };
         let policy = engine.digest().to_owned();
-        // Before the first decision by it: each can be made again.
-        kept::keep(&self.options.state.join("bundles"), &bundle)?;
         let index = self.pipeline.sessions.free_index(SESSIONS_MAX).context("no more sessions fit")?;
-        let session = Session::new(
+        let mut session = Session::new(
             index,
             start.name.clone(),
             start.owner,
@@ -139,6 +133,11 @@ impl Daemon {
             Duration::from_millis(start.hold_timeout_ms),
             start.pid,
         );
+        session.sources = sources;
+        session.laid = start.floor.as_ref().map(|_| match start.mode {
+            Mode::Enforce => session.engine.floor().clone(),
+            Mode::Observe => Floor::default(),
+        });
         let (id, trace_id) = (session.id, session.trace.to_string());
         let admission = Admission { audit_each: start.audit_each, listener: start.listener };
         let detail = serde_json::json!({

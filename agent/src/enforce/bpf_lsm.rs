@@ -225,7 +225,16 @@ impl BpfLsm {
             _ebpf: ebpf,
         };
         lsm.heartbeat(crate::clock::monotonic_ns())?;
-        lsm.attach(&btf)?;
+        let attached = lsm.attach(&btf);
+        if let Err(error) = attached {
+            // A part of the programs is no enforcement, and the kernel allows few at a hook. Removing takes descriptors.
+            let pins = lsm.pins.clone();
+            drop(lsm);
+            if let Err(error) = remove_pins(&pins) {
+                tracing::warn!(%error, "what was loaded in part stays until the next start");
+            }
+            return Err(error);
+        }
         Ok(lsm)
     }
 

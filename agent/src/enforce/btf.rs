@@ -26,27 +26,39 @@ pub enum BtfError {
     Kind(u32),
 }
 
+/// Where the running kernel has it.
+const VMLINUX: &str = "/sys/kernel/btf/vmlinux";
+
+/// The type information of the running kernel, read once: the kernel gives out a page a read.
+pub struct Vmlinux(Vec<u8>);
+
+impl Vmlinux {
+    /// Reads it.
+    pub fn read() -> Result<Self, String> {
+        std::fs::read(VMLINUX).map(Self).map_err(|error| format!("{VMLINUX}: {error}"))
+    }
+
+    /// Its hooks.
+    pub fn hooks(&self) -> Result<Hooks, String> {
+        parse(&self.0).map_err(|error| format!("{VMLINUX}: {error}"))
+    }
+
+    /// Which of these functions and types it has; no program can follow what it has no type of.
+    pub fn has(&self, names: &[&str]) -> Result<Vec<bool>, String> {
+        let mut has = vec![false; names.len()];
+        let mark = |_, name: &str, _| {
+            if let Some(index) = names.iter().position(|wanted| *wanted == name) {
+                has[index] = true;
+            }
+        };
+        types(&self.0, mark).map_err(|error| format!("{VMLINUX}: {error}"))?;
+        Ok(has)
+    }
+}
+
 /// Reads the hooks of the running kernel.
 pub fn of_kernel() -> Result<Hooks, String> {
-    in_kernel(parse)
-}
-
-/// Which of these functions and types the running kernel has; no program can follow what it has no type of.
-pub fn has(names: &[&str]) -> Result<Vec<bool>, String> {
-    let mut has = vec![false; names.len()];
-    let mark = |_, name: &str, _| {
-        if let Some(index) = names.iter().position(|wanted| *wanted == name) {
-            has[index] = true;
-        }
-    };
-    in_kernel(|data| types(data, mark))?;
-    Ok(has)
-}
-
-fn in_kernel<T>(look: impl FnOnce(&[u8]) -> Result<T, BtfError>) -> Result<T, String> {
-    let path = "/sys/kernel/btf/vmlinux";
-    let data = std::fs::read(path).map_err(|error| format!("{path}: {error}"))?;
-    look(&data).map_err(|error| format!("{path}: {error}"))
+    Vmlinux::read()?.hooks()
 }
 
 /// Finds the hooks in BTF in the machine's byte order.
@@ -164,10 +176,11 @@ mod tests {
 
     #[test]
     fn the_running_kernel() {
-        match of_kernel() {
-            Ok(hooks) => {
+        match Vmlinux::read() {
+            Ok(btf) => {
+                let hooks = btf.hooks().unwrap();
                 assert!(hooks.contains_key("file_open") && hooks.len() > 100, "{}", hooks.len());
-                assert_eq!(has(&["task_struct", "no such type"]), Ok(vec![true, false]));
+                assert_eq!(btf.has(&["task_struct", "no such type"]), Ok(vec![true, false]));
             }
             Err(error) => println!("not run: {error}"),
         }

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::level::{Backend, Enforcement};
+use super::level::{Backend, Enforcement, Level};
 use super::probe::Probe;
 
 /// What was asked for.
@@ -52,6 +52,26 @@ impl Probe {
             (Wanted::Auto, Some(lsm), Some(seccomp)) => Err(NoBackend(format!(
                 "nothing can be enforced here: bpf-lsm ({lsm}), seccomp ({seccomp}); see authz doctor"
             ))),
+        }
+    }
+
+    /// Picks again where one LSM program loads, but not all of them.
+    pub fn choose_without_lsm(
+        &self,
+        wanted: Wanted,
+        require: Level,
+        failed: &str,
+    ) -> Result<Choice, NoBackend> {
+        let why = format!("not all LSM programs load: {failed}");
+        match (wanted, self.against_seccomp()) {
+            (Wanted::Auto, _) if require == Level::Full => {
+                Err(NoBackend(format!("--require full cannot be met: {why}")))
+            }
+            (Wanted::Auto, None) => Ok(Choice { backend: Backend::Seccomp, why }),
+            (Wanted::Auto, Some(seccomp)) => {
+                Err(NoBackend(format!("nothing can be enforced here: bpf-lsm ({why}), seccomp ({seccomp})")))
+            }
+            _ => Err(NoBackend(format!("--backend bpf-lsm cannot be used here ({why})"))),
         }
     }
 

@@ -21,6 +21,9 @@ use crate::sys::peer::{Peer, pidfd_open};
 /// The kernel gives up on an answer so much later than the daemon: the daemon's deny comes first.
 const GRACE: Duration = Duration::from_secs(5);
 
+/// How often the programs are told that the daemon lives, at the least.
+const HEARTBEAT: Duration = Duration::from_millis(100);
+
 /// An answer that no thread has taken after this long will never be taken.
 const ANSWER_KEPT: Duration = Duration::from_secs(10);
 
@@ -82,6 +85,10 @@ impl EnforcementPoint for Kernel {
 
     fn ready(&self) -> BorrowedFd<'_> {
         self.lsm.as_fd()
+    }
+
+    fn rest(&self) -> Duration {
+        HEARTBEAT
     }
 
     fn heartbeat(&mut self) -> Result<(), Error> {

@@ -17,6 +17,7 @@ pub mod wire;
 
 use std::collections::HashSet;
 use std::os::fd::BorrowedFd;
+use std::time::Duration;
 
 use crate::pipeline::{EventSource, VerdictSink};
 use crate::session::Session;
@@ -47,6 +48,9 @@ pub struct Admission {
     pub listener: Option<i32>,
 }
 
+/// What an enforcement point in this process needs: hits counted, dead sessions seen. Its own calls wake the daemon.
+const REST: Duration = Duration::from_secs(1);
+
 /// What makes verdicts bind, as the daemon sees it.
 pub trait EnforcementPoint: EventSource + VerdictSink {
     /// What is really enforced.
@@ -54,6 +58,11 @@ pub trait EnforcementPoint: EventSource + VerdictSink {
 
     /// Readable when there are events.
     fn ready(&self) -> BorrowedFd<'_>;
+
+    /// How long the daemon may leave it alone when nothing happens.
+    fn rest(&self) -> Duration {
+        REST
+    }
 
     /// Tells it that the daemon lives.
     fn heartbeat(&mut self) -> Result<(), Error>;

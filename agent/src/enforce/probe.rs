@@ -6,7 +6,7 @@ use std::io;
 use nix::errno::Errno;
 use serde::Serialize;
 
-use super::btf::{self, Hooks};
+use super::btf::{Hooks, Vmlinux};
 use super::level::{self, Enforcement};
 use super::restart;
 use super::seccomp::calls::Features;
@@ -95,7 +95,8 @@ const CAPABILITIES: &[(u32, &str)] = &[
 impl Probe {
     /// Asks the running kernel.
     pub fn run() -> Self {
-        let hooks = btf::of_kernel();
+        let btf = Vmlinux::read();
+        let hooks = btf.as_ref().map_err(Clone::clone).and_then(Vmlinux::hooks);
         let file_open = hooks.as_ref().ok().and_then(|hooks| hooks.get("file_open").copied());
         let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
         Self {
@@ -105,7 +106,7 @@ impl Probe {
             modules: modules(),
             lockdown: read("/sys/kernel/security/lockdown")
                 .map_or(Lockdown::Unknown, |text| parse_lockdown(&text)),
-            restart: restart::obstacle(),
+            restart: restart::obstacle(btf.as_ref().map_err(String::as_str)),
             landlock: features::landlock_abi(),
             supervise: trial::supervise(),
             uid: nix::unistd::geteuid().as_raw(),
@@ -160,9 +161,14 @@ impl Probe {
     /// What could be enforced here by a seccomp supervisor, per action. A policy's floor can only add to it.
     pub fn by_seccomp(&self) -> Enforcement {
         match self.against_seccomp() {
-            None => Enforcement::by_seccomp(Features { exec_checked: EXEC_CHECKED }),
+            None => Self::where_seccomp_works(),
             Some(why) => Enforcement::nothing(&why),
         }
+    }
+
+    /// The same, where a probe has found already that there can be one.
+    pub fn where_seccomp_works() -> Enforcement {
+        Enforcement::by_seccomp(Features { exec_checked: EXEC_CHECKED })
     }
 
     /// Every fact, with the fix of each gap.

@@ -72,6 +72,24 @@ fn the_strongest_that_works_is_picked_and_the_reason_given() {
 }
 
 #[test]
+fn what_loads_in_part_falls_back_only_where_that_was_left_open() {
+    let again = |probe: &Probe, wanted, require| {
+        let chosen = probe.choose_without_lsm(wanted, require, "no memory");
+        chosen.map_or_else(|error| error.to_string(), |choice| choice.to_string())
+    };
+    let why = "not all LSM programs load: no memory";
+    assert_eq!(again(&good(), Wanted::Auto, Level::Partial), format!("seccomp ({why})"));
+    assert_eq!(again(&good(), Wanted::Auto, Level::Full), format!("--require full cannot be met: {why}"));
+    assert_eq!(
+        again(&good(), Wanted::BpfLsm, Level::None),
+        format!("--backend bpf-lsm cannot be used here ({why})")
+    );
+    let neither = Probe { supervise: refused_at(Step::Filter, Errno::EBUSY), ..good() };
+    let nothing = again(&neither, Wanted::Auto, Level::None);
+    assert!(nothing.starts_with(&format!("nothing can be enforced here: bpf-lsm ({why})")), "{nothing}");
+}
+
+#[test]
 fn every_gap_has_its_line() {
     let fix = |probe: &Probe, name| {
         let check = probe.checks().into_iter().find(|check| check.name == name).unwrap();

@@ -7,7 +7,7 @@ use aya::programs::links::FdLink;
 use aya::programs::{BtfTracePoint, FExit, ProgramError};
 use aya::{Btf, Ebpf};
 
-use super::btf;
+use super::btf::Vmlinux;
 
 /// Where the flag may have been lost.
 const LOST: &str = "recalc_sigpending";
@@ -16,13 +16,13 @@ const LOST: &str = "recalc_sigpending";
 const SENT: &str = "irq_work_exit";
 
 /// Why held calls cannot start anew on such file systems; `None`: they can.
-pub fn obstacle() -> Option<String> {
+pub fn obstacle(kernel: Result<&Vmlinux, &str>) -> Option<String> {
     // There the signal lock leaves interrupts on, and sending a signal under it would never end.
     if Path::new("/sys/kernel/realtime").exists() {
         return Some("a real-time kernel".into());
     }
     let needed = [LOST, "btf_trace_irq_work_exit"];
-    match btf::has(&needed) {
+    match kernel.map_err(str::to_owned).and_then(|kernel| kernel.has(&needed)) {
         Err(error) => Some(error),
         Ok(has) => {
             let (name, _) = needed.iter().zip(has).find(|(_, has)| !has)?;
@@ -33,7 +33,8 @@ pub fn obstacle() -> Option<String> {
 
 /// Attaches and pins the programs, as far as this kernel has what they need.
 pub fn attach(ebpf: &mut Ebpf, btf: &Btf, pins: &Path) {
-    let attached = match obstacle() {
+    let kernel = Vmlinux::read();
+    let attached = match obstacle(kernel.as_ref().map_err(String::as_str)) {
         Some(why) => Err(why),
         None => follow(ebpf, btf, pins).map_err(|error| format!("{error:?}")),
     };

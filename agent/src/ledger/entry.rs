@@ -38,6 +38,10 @@ pub enum Kind {
     CallClosed,
     /// What the client of a gate said about a call that is held: no proof of a human.
     Elicited,
+    /// A session has another policy; `detail` says from which to which, by whom, and what waited. `policy` is the old one.
+    PolicyChanged,
+    /// A session was switched between enforce and observe; `detail` says by whom. `mode` is the old one.
+    ModeChanged,
     /// A session ended.
     SessionEnd,
 }
@@ -54,6 +58,8 @@ impl Kind {
             Self::Finding => "finding",
             Self::CallClosed => "call_closed",
             Self::Elicited => "elicited",
+            Self::PolicyChanged => "policy_changed",
+            Self::ModeChanged => "mode_changed",
             Self::SessionEnd => "session_end",
         }
     }

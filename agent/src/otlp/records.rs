@@ -67,6 +67,8 @@ fn event_name(kind: Kind) -> &'static str {
         Kind::Finding => "authz.finding",
         Kind::CallClosed => "authz.call_closed",
         Kind::Elicited => "authz.elicited",
+        Kind::PolicyChanged => "authz.policy_changed",
+        Kind::ModeChanged => "authz.mode_changed",
         Kind::SessionEnd => "authz.session_end",
     }
 }

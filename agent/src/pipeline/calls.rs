@@ -205,6 +205,8 @@ impl Pipeline {
     ) {
         let Some(session) = self.sessions.get_mut(event.session) else { return };
         let Some(call) = session.calls.get(id).cloned() else { return };
+        // It was switched to observe while the call waited.
+        let allow = allow || session.mode == Mode::Observe;
         let effect = match (allow, &arguments) {
             (false, _) => Effect::Deny,
             (true, Some(_)) => Effect::Compute,

@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use super::record::{add_detail, decision_entry};
 use super::{Answer, Given, Pipeline, Verdict, VerdictSink, give};
-use crate::event::Event;
+use crate::event::{Event, Mode};
 use crate::hold::{Pending, PendingView, Waiter};
 use crate::ledger::entry::{DecidedBy, Entry, Kind};
 use crate::policy::{Effect, Evaluation};
@@ -65,7 +65,7 @@ impl Pipeline {
         }
     }
 
-    fn settle<B: VerdictSink + ?Sized>(
+    pub(super) fn settle<B: VerdictSink + ?Sized>(
         &mut self,
         pending: Pending,
         approve: Option<Approved>,
@@ -95,7 +95,8 @@ impl Pipeline {
             }
             let attributed = session.attribute(event.belongs);
             entry = decision_entry(session, &event, &attributed, &evaluation, decided_by);
-            if approve.is_none() && matches!(waiter, Waiter::Thread(_)) {
+            let binds = session.mode == Mode::Enforce;
+            if approve.is_none() && binds && matches!(waiter, Waiter::Thread(_)) {
                 session.denied(id, &event.operation, &evaluation.decision, &attributed);
             }
             entry.kind = Kind::Answer;

@@ -4,6 +4,7 @@
 //! by the same group commit, without waiting. Every path that cannot decide ends in [`Pipeline::refuse`].
 
 pub mod calls;
+pub mod change;
 mod findings;
 mod holds;
 pub mod questions;
@@ -102,6 +103,8 @@ struct Known {
     id: Uuid,
     layer: Layer,
     session: u32,
+    /// Digest of the policy, which the session may have no more.
+    policy: String,
     evaluation: Evaluation,
 }
 
@@ -277,8 +280,8 @@ impl Pipeline {
             if !allow {
                 self.flush();
             }
-            let number = self.know(Known { id, layer: event.layer, session: event.session, evaluation });
-            let session = event.session;
+            let (layer, session) = (event.layer, event.session);
+            let number = self.know(Known { id, layer, session, policy, evaluation });
             let remembered =
                 Remembered { session, domain, key, region, allow, ttl, awaited, evaluation: number };
             match back_end.remember(remembered) {
@@ -311,6 +314,7 @@ impl Pipeline {
             decision_entry(session, event, &attributed, &evaluation, DecidedBy::table_of(event.layer));
         if let Some(known) = known {
             add_detail(&mut entry, "evaluated_as", serde_json::json!(known.id));
+            entry.policy = Some(known.policy.clone());
         }
         entry.cost_us = None;
         // The verdict may have come from another resource of the region: what was decided here is put down.

@@ -215,6 +215,19 @@ impl Pipeline {
         self.questions.granted.retain(|granted| granted.session != index);
     }
 
+    /// Denies what waits in a session, and forgets what was granted there: what was asked holds no longer. How many.
+    pub(super) fn end_questions(&mut self, index: u32, by: &str, reason: &str) -> usize {
+        let mut ended = 0;
+        while let Some(waiting) = self.questions.take(|waiting| waiting.session == index) {
+            ended += 1;
+            if let Err(error) = self.settle_question(waiting, None, DecidedBy::Failsafe, by, reason) {
+                tracing::error!(%error, "the end of a question could not be recorded");
+            }
+        }
+        self.questions.granted.retain(|granted| granted.session != index);
+        ended
+    }
+
     fn settle_question(
         &mut self,
         waiting: Waiting,

@@ -50,6 +50,7 @@ impl Pipeline {
             entry.count = Some(hits);
             entry.decided_by = Some(DecidedBy::table_of(known.layer));
             entry.decision = Some(known.evaluation.decision);
+            entry.policy = Some(known.policy);
             self.append_or_log(entry);
         }
     }

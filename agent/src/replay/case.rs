@@ -85,9 +85,13 @@ impl Cases {
             }
             Kind::Answer => Err(Class::Human),
             Kind::Gap => Err(Class::Gap),
-            Kind::SessionStart | Kind::CallClosed | Kind::Elicited | Kind::SessionEnd | Kind::Finding => {
-                return Ok(None);
-            }
+            Kind::SessionStart
+            | Kind::CallClosed
+            | Kind::Elicited
+            | Kind::PolicyChanged
+            | Kind::ModeChanged
+            | Kind::SessionEnd
+            | Kind::Finding => return Ok(None),
         };
         if !wanted {
             return Ok(None);

@@ -13,7 +13,7 @@ use uuid::Uuid;
 use crate::event::{Action, ActionName, Belongs, Mode, Operation};
 use crate::ledger::Time;
 use crate::ledger::entry::Hex;
-use crate::policy::{Decision, Effect, Engine, Limits};
+use crate::policy::{Decision, Effect, Engine, Floor, Limits};
 use calls::{Attributed, Calls, DenialView};
 use declared::Findings;
 
@@ -31,8 +31,12 @@ pub struct Session {
     pub mode: Mode,
     /// The policy.
     pub engine: Engine,
+    /// Of what it was made.
+    pub sources: Sources,
     /// Of what domains mean: grows when policy or tool call change.
     pub generation: u32,
+    /// The floor that was laid when it began; none: nothing was.
+    pub laid: Option<Floor>,
     /// How long a human has.
     pub hold_timeout: Duration,
     /// W3C trace id.
@@ -53,6 +57,17 @@ pub struct Session {
     pub counts: bool,
     approvals: Vec<Approval>,
     uses: HashMap<String, Uses>,
+}
+
+/// Of what a session's policy is made, so that it can be made again.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Sources {
+    /// Folders, files, `preset:NAME`; absolute.
+    pub policy: Vec<String>,
+    /// Folders the agent works in.
+    pub workspace: Vec<String>,
+    /// Whose session it is.
+    pub owner: u32,
 }
 
 /// What the summary at the end says.
@@ -153,6 +168,8 @@ impl Session {
             owner,
             mode,
             engine,
+            sources: Sources::default(),
+            laid: None,
             generation: 1,
             hold_timeout,
             trace,
@@ -166,6 +183,14 @@ impl Session {
             approvals: Vec::new(),
             uses: HashMap::new(),
         }
+    }
+
+    /// Another policy decides from now on. What a human approved was asked by the old one; what is used up of a limit
+    /// stays used up.
+    pub fn replace_policy(&mut self, engine: Engine, sources: Sources) {
+        (self.engine, self.sources) = (engine, sources);
+        self.approvals.clear();
+        self.generation += 1;
     }
 
     /// Which tool calls are open has changed, and with it what domains mean.

@@ -127,7 +127,7 @@ impl Builder {
             }
             Kind::SessionEnd => self.tree.end = Some(entry.time),
             // What a client says a human said: the authoritative answer is an entry of its own.
-            Kind::Elicited => {}
+            Kind::Elicited | Kind::PolicyChanged | Kind::ModeChanged => {}
             Kind::CallClosed => {
                 let outcome = detail("outcome").and_then(Value::as_str).map(str::to_owned);
                 if let Some(place) = uuid("call").and_then(|id| self.by_id.get(&id)) {

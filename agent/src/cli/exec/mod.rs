@@ -89,8 +89,11 @@ pub struct Exec {
     #[arg(long, conflicts_with = "json")]
     quiet: bool,
     /// Be the supervisor, and report the command's status to this descriptor
-    #[arg(long, hide = true, value_name = "FD")]
+    #[arg(long, hide = true, value_name = "FD", requires = "because")]
     supervisor: Option<i32>,
+    /// Why its caller has chosen seccomp
+    #[arg(long, hide = true, value_name = "WHY")]
+    because: Option<String>,
     /// The command
     #[arg(last = true, required = true, value_name = "CMD")]
     command: Vec<std::ffi::OsString>,
@@ -154,6 +157,7 @@ impl Exec {
             session: Some(session),
             http: self.http.resolve()?,
             otlp: self.otlp.resolve()?,
+            loaded: None,
         })
     }
 
@@ -161,11 +165,22 @@ impl Exec {
     pub fn run_beside(self, beside: &mut dyn Beside) -> anyhow::Result<ExitCode> {
         // From here on terminal signals are the agent's; others are passed on by `wait`.
         let signals = wait::block_signals()?;
-        let choice = Probe::run().choose(self.backend)?;
-        match (choice.backend, self.supervisor) {
-            (Backend::Seccomp, None) => supervise::start(&signals),
-            (Backend::Seccomp, Some(report)) => supervise::run(&self, &choice, &signals, report, beside),
-            _ => self.run_under_lsm(&choice, &signals, beside),
+        if let Some((report, why)) = self.supervisor.zip(self.because.clone()) {
+            let choice = Choice { backend: Backend::Seccomp, why };
+            return supervise::run(&self, &choice, &signals, report, beside);
+        }
+        let probe = Probe::run();
+        let choice = probe.choose(self.backend)?;
+        if choice.backend == Backend::Seccomp {
+            return supervise::start(&choice, &signals);
+        }
+        let instance = Uuid::now_v7().simple().to_string();
+        match self.start_daemon(&instance)? {
+            Ok((daemon, socket)) => self.run_under_lsm(&choice, daemon, &socket, &signals, beside),
+            Err(refused) => {
+                let choice = probe.choose_without_lsm(self.backend, self.require, &refused)?;
+                supervise::start(&choice, &signals)
+            }
         }
     }
 
@@ -173,13 +188,13 @@ impl Exec {
     fn run_under_lsm(
         &self,
         choice: &Choice,
+        mut daemon: Child,
+        socket: &Path,
         signals: &SigSet,
         beside: &mut dyn Beside,
     ) -> anyhow::Result<ExitCode> {
-        let instance = Uuid::now_v7().simple().to_string();
-        let (mut daemon, socket) = self.start_daemon(&instance)?;
-        let mut client = connect(&socket)?;
-        match self.launch(&mut client, &socket, choice, None, beside)? {
+        let mut client = connect(socket)?;
+        match self.launch(&mut client, socket, choice, None, beside)? {
             Launched::Running(child, session) => {
                 let status = wait::wait(child, signals)?;
                 beside.end();
@@ -197,8 +212,8 @@ impl Exec {
         }
     }
 
-    /// Starts the daemon of one session; its control socket.
-    fn start_daemon(&self, instance: &str) -> anyhow::Result<(Child, PathBuf)> {
+    /// Starts the daemon of one session; its control socket, or why its programs do not load.
+    fn start_daemon(&self, instance: &str) -> anyhow::Result<Result<(Child, PathBuf), String>> {
         let mut command = Command::new("/proc/self/exe");
         command
             .arg0("authz")
@@ -219,12 +234,15 @@ impl Exec {
         let out = daemon.stdout.take().context("the daemon has no output")?;
         let mut line = String::new();
         BufReader::new(out).read_line(&mut line).context("cannot read from the daemon")?;
-        let ready: Option<serde_json::Value> = serde_json::from_str(&line).ok();
-        let Some(socket) = ready.as_ref().and_then(|ready| ready["socket"].as_str()) else {
-            let status = daemon.wait().context("cannot wait for the daemon")?;
-            bail!("the daemon did not start ({status}); its reason is above");
-        };
-        Ok((daemon, socket.into()))
+        let said: serde_json::Value = serde_json::from_str(&line).unwrap_or_default();
+        if let Some(socket) = said["socket"].as_str() {
+            return Ok(Ok((daemon, socket.into())));
+        }
+        let status = daemon.wait().context("cannot wait for the daemon")?;
+        match said[super::daemon::REFUSED].as_str() {
+            Some(why) => Ok(Err(why.to_owned())),
+            None => bail!("the daemon did not start ({status}); its reason is above"),
+        }
     }
 
     fn state(&self) -> anyhow::Result<PathBuf> {

@@ -19,6 +19,7 @@ use super::identity::Identity;
 use super::{Beside, Exec, FAILED, Launched, connect, wait};
 use crate::cli::absolute;
 use crate::daemon;
+use crate::daemon::policy::Loaded;
 use crate::enforce::choice::Choice;
 use crate::enforce::landlock::Laid;
 use crate::enforce::level::Backend;
@@ -26,16 +27,19 @@ use crate::enforce::seccomp::filter;
 use crate::event::Mode;
 use crate::paths::{self, Owner};
 use crate::policy::{Engine, Floor};
+use crate::session::Sources;
 use crate::sys::spawn::Confinement;
 
-/// Starts the supervisor with this process's own arguments, and ends with the status that it reports.
-pub fn start(signals: &SigSet) -> anyhow::Result<ExitCode> {
+/// Starts the supervisor with this process's own arguments, and ends with the status that it reports. It need not find
+/// out again what was chosen and why.
+pub fn start(choice: &Choice, signals: &SigSet) -> anyhow::Result<ExitCode> {
     let (report, theirs) = std::io::pipe().context("cannot make a pipe")?;
     fcntl(&theirs, FcntlArg::F_SETFD(FdFlag::empty())).context("fcntl")?;
     let mut arguments = std::env::args_os().skip(1);
     let supervisor = Command::new("/proc/self/exe")
         .args(arguments.next())
         .args(["--supervisor", &theirs.as_raw_fd().to_string()])
+        .arg(format!("--because={}", choice.why))
         .args(arguments)
         .spawn()
         .context("cannot start the supervisor")?;
@@ -77,9 +81,10 @@ fn supervise(
     // It holds files for as many threads as the session has.
     let (_, most) = getrlimit(Resource::RLIMIT_NOFILE).context("getrlimit")?;
     setrlimit(Resource::RLIMIT_NOFILE, most, most).context("setrlimit")?;
-    let (socket, daemon) = start_daemon(exec)?;
+    let loaded = load_policy(exec)?;
+    let confined = confined(exec, &loaded.engine)?;
+    let (socket, daemon) = start_daemon(exec, loaded)?;
     let mut client = connect(&socket)?;
-    let confined = confined(exec)?;
     let (status, session) = match exec.launch(&mut client, &socket, choice, Some(confined), beside)? {
         Launched::Running(child, session) => {
             let status = wait::wait_as_parent(child, signals)?;
@@ -102,7 +107,7 @@ fn supervise(
 }
 
 /// The daemon, in a thread of this process.
-fn start_daemon(exec: &Exec) -> anyhow::Result<(PathBuf, JoinHandle<anyhow::Result<()>>)> {
+fn start_daemon(exec: &Exec, loaded: Loaded) -> anyhow::Result<(PathBuf, JoinHandle<anyhow::Result<()>>)> {
     let instance = Uuid::now_v7().simple().to_string();
     let options = daemon::Options {
         state: exec.state()?,
@@ -112,6 +117,7 @@ fn start_daemon(exec: &Exec) -> anyhow::Result<(PathBuf, JoinHandle<anyhow::Resu
         session: None,
         http: exec.http.resolve()?,
         otlp: exec.otlp.resolve()?,
+        loaded: Some(loaded),
     };
     let (ready, socket) = channel();
     let daemon = std::thread::Builder::new()
@@ -127,14 +133,19 @@ fn start_daemon(exec: &Exec) -> anyhow::Result<(PathBuf, JoinHandle<anyhow::Resu
     }
 }
 
-/// What the command is confined by: the filter, and the floor that the policy states.
-fn confined(exec: &Exec) -> anyhow::Result<(Confinement, Laid)> {
+/// The policy: its floor is laid before the session begins.
+fn load_policy(exec: &Exec) -> anyhow::Result<Loaded> {
     let run = Owner::this().make_run()?;
     let state = paths::make_state(&exec.state()?)?;
     let owner = Identity::of(exec.user.as_deref())?.uid.as_raw();
-    let bundle = daemon::bundle(&absolute(&exec.policy)?, &exec.workspace()?, owner, &run, &state)?;
+    let sources = Sources { policy: absolute(&exec.policy)?, workspace: exec.workspace()?, owner };
+    Loaded::load(sources, &run, &state)
+}
+
+/// What the command is confined by: the filter, and the floor that the policy states.
+fn confined(exec: &Exec, engine: &Engine) -> anyhow::Result<(Confinement, Laid)> {
     let floor = match exec.mode {
-        Mode::Enforce => Engine::load(&bundle)?.floor().clone(),
+        Mode::Enforce => engine.floor().clone(),
         // Landlock only knows to block.
         Mode::Observe => Floor::default(),
     };

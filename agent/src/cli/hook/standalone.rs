@@ -12,6 +12,7 @@ use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
 use crate::adapters::Agent;
+use crate::daemon::policy::{KEPT, bundle};
 use crate::event::{Mode, Task};
 use crate::ledger::entry::{Hex, Kind};
 use crate::ledger::{Options, Store};
@@ -19,8 +20,8 @@ use crate::paths::{self, Owner};
 use crate::pipeline::Pipeline;
 use crate::pipeline::calls::CallView;
 use crate::policy::{Engine, kept};
-use crate::session::Session;
 use crate::session::calls::{Outcome, Source, ToolCall};
+use crate::session::{Session, Sources};
 
 /// Name of the ledger below the state folder.
 const INSTANCE: &str = "hook";
@@ -50,9 +51,10 @@ impl Standalone {
         let uid = nix::unistd::geteuid().as_raw();
         let workspace = std::env::current_dir().context("the current folder")?;
         let workspace = [workspace.to_string_lossy().into_owned()];
-        let bundle = crate::daemon::bundle(policy, &workspace, uid, &owner.run(), &state)?;
+        let sources = Sources { policy: policy.to_vec(), workspace: workspace.into(), owner: uid };
+        let bundle = bundle(&sources, &owner.run(), &state)?;
         let engine = Engine::load(&bundle)?;
-        kept::keep(&state.join("bundles"), &bundle)?;
+        kept::keep(&state.join(KEPT), &bundle)?;
         let folder = state.join(INSTANCE);
         let folder = paths::make_state(&folder)?;
         let lock = folder.join("lock");

@@ -177,7 +177,7 @@ fn decided(image: FileStat, mapped: Vec<Vec<u8>>, arguments: &[Vec<u8>]) -> Deci
 
 fn allow(call: &Call<'_>, raw: &authz_event, arguments: &[Vec<u8>]) -> Result<()> {
     let verdict = call.decide_with(raw, |event| {
-        if call.session.reads_arguments {
+        if call.session.reads_arguments.load(Ordering::Acquire) {
             let texts = arguments.iter().map(|argument| crate::enforce::wire::text(argument).into());
             event
                 .operation

@@ -48,9 +48,9 @@ pub struct Known {
     /// The domain of all its operations, with its generation in the upper half; 0: not known yet.
     pub domain: AtomicU64,
     /// All its operations share one domain, since the policy reads nothing that differs between processes.
-    pub one_domain: bool,
+    pub one_domain: AtomicBool,
     /// The policy reads the arguments of programs.
-    pub reads_arguments: bool,
+    pub reads_arguments: AtomicBool,
     /// Each remembered allow is recorded.
     pub audit_each: bool,
     /// How long a human has.
@@ -227,7 +227,7 @@ impl Judge {
         match answer {
             Some(answer) => {
                 if answer.domain != 0
-                    && session.one_domain
+                    && session.one_domain.load(Ordering::Acquire)
                     && answer.generation == session.generation.load(Ordering::Acquire)
                 {
                     let domain = u64::from(answer.generation) << 32 | u64::from(answer.domain);

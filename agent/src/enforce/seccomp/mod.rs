@@ -95,6 +95,10 @@ fn one_domain(session: &Session) -> bool {
         && !differs.iter().any(|fact| reads.needs(&format!("subject.properties.{fact}")))
 }
 
+fn reads_arguments(session: &Session) -> bool {
+    session.engine.reads().needs("resource.properties.argv")
+}
+
 impl EnforcementPoint for Supervisor {
     fn enforcement(&self) -> &Enforcement {
         &self.enforcement
@@ -122,8 +126,8 @@ impl EnforcementPoint for Supervisor {
             enforce: AtomicBool::new(session.mode == Mode::Enforce),
             generation: AtomicU32::new(session.generation),
             domain: AtomicU64::new(0),
-            one_domain: one_domain(session),
-            reads_arguments: session.engine.reads().needs("resource.properties.argv"),
+            one_domain: AtomicBool::new(one_domain(session)),
+            reads_arguments: AtomicBool::new(reads_arguments(session)),
             audit_each: admission.audit_each,
             hold_timeout: session.hold_timeout,
             control,
@@ -143,6 +147,8 @@ impl EnforcementPoint for Supervisor {
     fn publish(&mut self, session: &Session) -> Result<(), Error> {
         if let Some(known) = self.session(session.index) {
             known.enforce.store(session.mode == Mode::Enforce, Ordering::Release);
+            known.one_domain.store(one_domain(session), Ordering::Release);
+            known.reads_arguments.store(reads_arguments(session), Ordering::Release);
             known.generation.store(session.generation, Ordering::Release);
             // After the generation: see `Judge::remembered`.
             if let Ok(mut names) = known.names.write() {

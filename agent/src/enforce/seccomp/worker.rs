@@ -18,7 +18,7 @@ use crate::sys::identity;
 use crate::sys::seccomp::Notification;
 
 /// Threads that are kept to wait; more are made while calls take long.
-const IDLE_MAX: usize = 4;
+const IDLE_MAX: usize = 16;
 
 /// As many calls can be under way; what comes then waits until one is done.
 const WORKERS_MAX: usize = 256;
