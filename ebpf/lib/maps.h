@@ -49,7 +49,7 @@ struct call {
 	__u32 stage;		/* 1: a second hook of one call for the same thing */
 	__u32 stopping;		/* a stop was sent that has to be taken back (signal.h) */
 	__u32 torn;		/* the object's path changed at each try */
-	__u32 pad;
+	__u32 awaiting;		/* a question is out, which the table may answer */
 	__u64 torn_until;	/* when to give up starting anew for it; 0: not begun */
 	struct inode *inode;	/* of this hook's object, while it is not described in full */
 	struct authz_event event;
