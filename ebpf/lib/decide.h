@@ -151,6 +151,7 @@ static __noinline int ask(struct authz_task *task, struct call *call)
 		if (answer) {
 			slot->effect = answer->effect;
 			slot->state = SLOT_ANSWERED;
+			call->awaiting = 0;
 			slot->deadline_ns = now + ANSWER_LIVES_NS;
 			task->domain = answer->domain;
 			task->generation = answer->generation;
@@ -198,6 +199,7 @@ static __noinline int ask(struct authz_task *task, struct call *call)
 			call->event.flags |= AUTHZ_EVENT_SIGCONT;
 		if (!send(task, call)) {	/* else: at the next kick, until the deadline */
 			slot->state = SLOT_ASKED;
+			call->awaiting = 1;
 			count(AUTHZ_COUNT_ASKS);
 		}
 	}
@@ -255,9 +257,13 @@ static __noinline int decide(struct authz_task *task, struct call *call)
 	__sync_fetch_and_add(&v->hits, 1);
 	call->event.effect = v->effect;
 	call->event.evaluation = v->evaluation;
+	/* Held for this verdict: it is on record. A slot that stayed would let the same call, made again once the
+	 * table no longer has it, wait for an answer. */
+	if ((call->awaiting || v->effect == AUTHZ_EFFECT_DENY) && answered_by_table(call)) {
+		call->awaiting = 0;
+		return obey(task, v->effect);
+	}
 	if (v->effect == AUTHZ_EFFECT_DENY) {
-		if (answered_by_table(call))
-			return obey(task, AUTHZ_EFFECT_DENY);
 		call->event.kind = AUTHZ_KIND_DENIED;
 		send(task, call);
 	} else if ((session->flags & AUTHZ_SESSION_AUDIT_EACH) || leaves_trace(&call->event)) {

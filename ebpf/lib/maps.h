@@ -51,6 +51,7 @@ struct call {
 	__u32 torn;		/* the object's path changed at each try */
 	__u32 mask;		/* groups of names in the path walked last */
 	__u64 filter;		/* authz_session.names */
+	__u32 awaiting;		/* a question is out, which the table may answer */
 	__u64 torn_until;	/* when to give up starting anew for it; 0: not begun */
 	struct inode *inode;	/* of this hook's object, while it is not described in full */
 	struct authz_event event;
