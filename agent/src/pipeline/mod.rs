@@ -125,6 +125,10 @@ pub struct Pipeline {
     /// Denials whose record is not on the disk yet, and the answers they will become.
     undelivered: Vec<Given>,
     last_ticket: Option<Ticket>,
+    /// An entry could not be written,
+    unwritten: bool,
+    /// and no verdict from before holds any more.
+    revoked: bool,
     /// Tool calls that a human has answered, or nobody in time.
     answered: Vec<calls::CallView>,
     questions: questions::Questions,
@@ -149,6 +153,8 @@ impl Pipeline {
             next_evaluation: 1,
             undelivered: Vec::new(),
             last_ticket: None,
+            unwritten: false,
+            revoked: false,
             answered: Vec::new(),
             questions: questions::Questions::default(),
         }
@@ -186,6 +192,7 @@ impl Pipeline {
         if let Some(ticket) = self.last_ticket.take()
             && let Err(error) = self.store.wait(ticket)
         {
+            self.unwritten = true;
             tracing::error!(%error, "the ledger cannot be written: everything is denied in enforce mode");
         }
     }
@@ -252,6 +259,8 @@ impl Pipeline {
         if let Err(error) = recorded {
             refuse(&mut evaluation, format!("the ledger cannot be written: {error}"));
         }
+        // Without a record nothing is decided from memory.
+        let domain = if self.unwritten { 0 } else { domain };
         self.tell(&event, id, &evaluation, &attributed);
         self.find(&event, id, &attributed);
         let verdict = match (evaluation.decision.effect, instead) {
