@@ -178,7 +178,7 @@ struct authz_verdict_key {
 
 struct authz_verdict {
 	__u32 effect;
-	__u32 pad;
+	__u32 sent;		/* of the hits, those with an event of their own; wraps */
 	__u64 evaluation;	/* the daemon's number of the evaluation it came from */
 	__u64 expires_ns;	/* CLOCK_MONOTONIC; 0: never */
 	__u64 hits;		/* counted by the kernel */

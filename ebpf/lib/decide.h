@@ -268,7 +268,8 @@ static __noinline int decide(struct authz_task *task, struct call *call)
 		send(task, call);
 	} else if ((session->flags & AUTHZ_SESSION_AUDIT_EACH) || leaves_trace(&call->event)) {
 		call->event.kind = AUTHZ_KIND_ALLOWED;
-		send(task, call);
+		if (!send(task, call))
+			__sync_fetch_and_add(&v->sent, 1);
 	}
 	return obey(task, v->effect);
 }

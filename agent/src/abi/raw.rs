@@ -217,7 +217,7 @@ impl Default for authz_verdict_key {
 #[derive(Debug, Default, Copy, Clone)]
 pub struct authz_verdict {
     pub effect: __u32,
-    pub pad: __u32,
+    pub sent: __u32,
     pub evaluation: __u64,
     pub expires_ns: __u64,
     pub hits: __u64,
@@ -227,7 +227,7 @@ const _: () = {
     ["Size of authz_verdict"][::core::mem::size_of::<authz_verdict>() - 32usize];
     ["Alignment of authz_verdict"][::core::mem::align_of::<authz_verdict>() - 8usize];
     ["Offset of field: authz_verdict::effect"][::core::mem::offset_of!(authz_verdict, effect) - 0usize];
-    ["Offset of field: authz_verdict::pad"][::core::mem::offset_of!(authz_verdict, pad) - 4usize];
+    ["Offset of field: authz_verdict::sent"][::core::mem::offset_of!(authz_verdict, sent) - 4usize];
     ["Offset of field: authz_verdict::evaluation"]
         [::core::mem::offset_of!(authz_verdict, evaluation) - 8usize];
     ["Offset of field: authz_verdict::expires_ns"]

@@ -179,7 +179,8 @@ pub struct BpfLsm {
     counters: PerCpuArray<MapData, u64>,
     ring: RingBuf<MapData>,
     missing: Vec<&'static Hook>,
-    hits_seen: StdHashMap<u64, u64>,
+    /// By evaluation: hits that were counted, and all.
+    hits_seen: StdHashMap<u64, (u64, u64)>,
     hits_new: Vec<(u64, u64)>,
     // Held only so that it is dropped last.
     _ebpf: Ebpf,
@@ -347,7 +348,7 @@ impl BpfLsm {
         counted: u64,
     ) -> Result<(), Error> {
         if counted > 0 {
-            self.hits_seen.insert(verdict.evaluation, counted);
+            self.hits_seen.insert(verdict.evaluation, (counted, counted));
         }
         self.verdicts.insert(&Key::new(bits, key), verdict, 0).map_err(map_error("verdicts"))
     }
@@ -380,13 +381,17 @@ impl BpfLsm {
 
     /// Uses of a verdict that were not counted yet.
     fn count(&mut self, verdict: &authz_verdict) -> bool {
-        let seen = self.hits_seen.entry(verdict.evaluation).or_default();
-        let hits = verdict.hits.saturating_sub(*seen);
-        *seen = verdict.hits.max(*seen);
-        if hits > 0 {
-            self.hits_new.push((verdict.evaluation, hits));
+        let (seen, used) = self.hits_seen.entry(verdict.evaluation).or_default();
+        let was_used = verdict.hits > *used;
+        *used = verdict.hits.max(*used);
+        // Both numbers grow while they are read: what was seen too early is not seen again.
+        let counted = u64::from((verdict.hits as u32).wrapping_sub(verdict.sent));
+        let new = counted.saturating_sub(*seen);
+        *seen = counted.max(*seen);
+        if new > 0 {
+            self.hits_new.push((verdict.evaluation, new));
         }
-        hits > 0
+        was_used
     }
 
     /// How often each remembered verdict was used since the last call, by evaluation, and where the regions begin

@@ -193,7 +193,7 @@ impl VerdictSink for Kernel {
         let (bits, key) = wire::verdict_key(verdict.domain, verdict.key, bits);
         let expires_ns = verdict.ttl.map_or(0, |ttl| monotonic_ns() + ttl.as_nanos() as u64);
         let effect = if verdict.allow { AUTHZ_EFFECT_ALLOW } else { AUTHZ_EFFECT_DENY };
-        let value = authz_verdict { effect, pad: 0, evaluation: verdict.evaluation, expires_ns, hits: 0 };
+        let value = authz_verdict { effect, sent: 0, evaluation: verdict.evaluation, expires_ns, hits: 0 };
         // The thread that waits will hit it once: that use is recorded already.
         self.lsm.remember(bits, key, value, u64::from(verdict.awaited)).map_err(|error| error.to_string())
     }

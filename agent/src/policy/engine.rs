@@ -1,6 +1,6 @@
 //! Evaluation: an input becomes a decision, whatever happens on the way.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroU32;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, OnceLock};
@@ -154,6 +154,15 @@ impl Engine {
     /// What keeps verdicts about an action to the exact resource.
     pub fn obstacles(&self, action: Action) -> impl Iterator<Item = &Obstacle> {
         self.aspect(action).flow.obstacles.iter()
+    }
+
+    /// The same of all actions, each with those that it is about.
+    pub fn all_obstacles(&self) -> BTreeMap<&Obstacle, Vec<Action>> {
+        let mut all = BTreeMap::<_, Vec<Action>>::new();
+        for (action, _) in ACTIONS {
+            self.obstacles(*action).for_each(|obstacle| all.entry(obstacle).or_default().push(*action));
+        }
+        all
     }
 
     /// The names that the policy looks for anywhere in a path.

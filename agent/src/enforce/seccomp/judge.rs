@@ -200,8 +200,9 @@ impl Judge {
         if domain == 0 || generation != session.generation.load(Ordering::Acquire) {
             return None;
         }
-        let hit = self.table.find(domain, event.key.as_ref()?, event.multilink)?;
-        if !hit.allow || session.audit_each || event.leaves_trace() {
+        let each = session.audit_each || event.leaves_trace();
+        let hit = self.table.find(domain, event.key.as_ref()?, event.multilink, !each)?;
+        if !hit.allow || each {
             let kind = EventKind::Remembered { allowed: hit.allow, evaluation: hit.evaluation };
             self.send(Event { kind, ..event.clone() });
         }

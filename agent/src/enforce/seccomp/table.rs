@@ -67,8 +67,9 @@ impl Table {
         Ok(())
     }
 
-    /// The verdict for a key, counted. `multilink`: the file has other names, which may be protected.
-    pub fn find(&self, domain: u32, key: &Key, multilink: bool) -> Option<Hit> {
+    /// The verdict for a key. `multilink`: the file has other names, which may be protected. `counted`: an allow
+    /// leaves no record of its own.
+    pub fn find(&self, domain: u32, key: &Key, multilink: bool, counted: bool) -> Option<Hit> {
         let regions = self.regions.read().ok()?;
         let stored = &regions.find(&point(domain, key))?.value;
         if stored.until.is_some_and(|until| Instant::now() > until) {
@@ -78,7 +79,9 @@ impl Table {
         if stored.allow && multilink && !reads {
             return None;
         }
-        stored.hits.fetch_add(1, Ordering::Relaxed);
+        if stored.allow && counted {
+            stored.hits.fetch_add(1, Ordering::Relaxed);
+        }
         Some(Hit { allow: stored.allow, evaluation: stored.evaluation })
     }
 
@@ -113,20 +116,20 @@ mod tests {
         let table = Table::default();
         table.insert(1, 1, &key(Action::FileWrite, "/a"), EXACT, verdict(true, None, 7)).unwrap();
         let hit = Some(Hit { allow: true, evaluation: 7 });
-        assert_eq!(table.find(1, &key(Action::FileWrite, "/a"), false), hit);
+        assert_eq!(table.find(1, &key(Action::FileWrite, "/a"), false, true), hit);
         assert_eq!(
-            table.find(1, &key(Action::FileWrite, "/a"), true),
+            table.find(1, &key(Action::FileWrite, "/a"), true, true),
             None,
             "another name of it may be protected"
         );
-        assert_eq!(table.find(2, &key(Action::FileWrite, "/a"), false), None);
-        assert_eq!(table.find(1, &key(Action::FileWrite, "/ab"), false), None);
-        assert_eq!(table.find(1, &key(Action::FileRead, "/a"), false), None);
+        assert_eq!(table.find(2, &key(Action::FileWrite, "/a"), false, true), None);
+        assert_eq!(table.find(1, &key(Action::FileWrite, "/ab"), false, true), None);
+        assert_eq!(table.find(1, &key(Action::FileRead, "/a"), false, true), None);
         assert_eq!(table.take_hits(), [(7, 1)]);
         assert_eq!(table.take_hits(), []);
         let past = Instant::now().checked_sub(Duration::from_secs(1));
         table.insert(1, 1, &key(Action::FileRead, "/b"), EXACT, verdict(true, past, 8)).unwrap();
-        assert_eq!(table.find(1, &key(Action::FileRead, "/b"), false), None);
+        assert_eq!(table.find(1, &key(Action::FileRead, "/b"), false, true), None);
     }
 
     #[test]
@@ -134,10 +137,10 @@ mod tests {
         let table = Table::default();
         let usr = Region { id_bits: 40, ..Region::default() };
         table.insert(1, 1, &key(Action::FileRead, "/usr/x"), usr, verdict(true, None, 7)).unwrap();
-        assert!(table.find(1, &key(Action::FileRead, "/usr/lib/y"), false).is_some());
-        assert_eq!(table.find(1, &key(Action::FileRead, "/usr"), false), None);
+        assert!(table.find(1, &key(Action::FileRead, "/usr/lib/y"), false, true).is_some());
+        assert_eq!(table.find(1, &key(Action::FileRead, "/usr"), false, true), None);
         let named = Key { names: 1, ..key(Action::FileRead, "/usr/.ssh") };
-        assert_eq!(table.find(1, &named, false), None);
+        assert_eq!(table.find(1, &named, false, true), None);
         table.insert(1, 1, &key(Action::FileRead, "/x"), Region::default(), verdict(true, None, 8)).unwrap();
         assert_eq!(table.take_hits(), [(7, 1)], "what was replaced is not lost");
     }
