@@ -252,6 +252,8 @@ pub struct Key {
     pub object: u8,
     /// The back end's role.
     pub role: u8,
+    /// Which groups of names that the policy looks for occur in it ([`crate::policy::names`]).
+    pub names: u8,
     /// The name as the back end sees it, raw.
     pub name: Vec<u8>,
 }
@@ -336,6 +338,14 @@ pub struct Event {
     pub file: Option<FileIdentity>,
     /// Whether the enforcement point only watched.
     pub observe: bool,
+}
+
+impl Event {
+    /// It changes something or starts a program: recorded one by one, while reads are counted by region.
+    pub fn leaves_trace(&self) -> bool {
+        self.operation.action != Action::FileRead
+            && self.operation.resource.properties.get("role").is_none_or(|role| role != "library")
+    }
 }
 
 #[cfg(test)]

@@ -11,12 +11,13 @@
 #include <linux/types.h>
 #endif
 
-#define AUTHZ_ABI_VERSION 2
+#define AUTHZ_ABI_VERSION 3
 #define AUTHZ_PATH_MAX 4096	/* bytes of a path with its NUL; longer fails closed */
-#define AUTHZ_KEY_MAX 240	/* bytes of a path in the verdict table; longer is asked each time */
+#define AUTHZ_KEY_MAX 240	/* bytes of a path in the verdict table: what lies behind counts for no region */
 #define AUTHZ_SESSIONS_MAX 1024	/* sessions of one instance; index 0 is "unmanaged" */
 #define AUTHZ_WALK_BASE 2560	/* longest first name of a rename or link, whose second name is walked behind it */
 #define AUTHZ_DATA_MAX (AUTHZ_WALK_BASE + AUTHZ_PATH_MAX + 264)	/* names; a last component and a last word */
+#define AUTHZ_NAME_MAX 27	/* bytes of a name that a policy looks for in paths */
 #define AUTHZ_SLOTS 8		/* answers one system call may need */
 
 /* Numbers of the actions; event.rs names them. */
@@ -84,7 +85,7 @@ enum authz_effect {
 enum authz_kind {
 	AUTHZ_KIND_ASK = 1,	/* not known; ticket != 0: the thread is held and waits for its answer */
 	AUTHZ_KIND_DENIED = 2,	/* the table denied it (observe: would have) */
-	AUTHZ_KIND_ALLOWED = 3,	/* the table allowed it, sent only under AUTHZ_SESSION_AUDIT_EACH */
+	AUTHZ_KIND_ALLOWED = 3,	/* the table allowed it; a read is sent only under AUTHZ_SESSION_AUDIT_EACH */
 	AUTHZ_KIND_FAILED = 4,	/* decided by the fail direction; see cause */
 };
 
@@ -143,6 +144,7 @@ struct authz_session {
 	__u32 flags;
 	__u32 calls;		/* number of the set of tool calls that are open; 0: none */
 	__u64 hold_ns;		/* longest hold */
+	__u64 names;		/* in which bits the names show that its policy looks for; 0: none */
 };
 
 /* Map `state`, one entry, written by the daemon. */
@@ -153,10 +155,16 @@ struct authz_state {
 	__u32 abi_version;
 };
 
+/* Map `name_groups`: for a name that the session's policy looks for in paths, the groups it is in, a bit each. */
+struct authz_name {
+	__u32 session;
+	__u8 name[AUTHZ_NAME_MAX + 1];
+};
+
 /*
- * Map `verdicts`, an LPM trie. Bytes after prefixlen are domain, action, object, role, then the name.
- * An exact entry ends in a NUL byte: "/etc/hosts\0" matches that name only. A prefix entry would end
- * in '/': "/usr/" matches all below.
+ * Map `verdicts`, an LPM trie. Bytes after prefixlen are domain, action, object, role, names, then the name.
+ * An entry holds for every name that begins with its bits, so it does not matter which one is found. An exact
+ * entry has the NUL byte behind the name: "/etc/hosts\0".
  */
 struct authz_verdict_key {
 	__u32 prefixlen;	/* bits */
@@ -164,13 +172,13 @@ struct authz_verdict_key {
 	__u8 action;
 	__u8 object;
 	__u8 role;
-	__u8 pad;
+	__u8 names;		/* groups of names that occur in the path */
 	__u8 name[AUTHZ_KEY_MAX];
 };
 
 struct authz_verdict {
 	__u32 effect;
-	__u32 pad;
+	__u32 sent;		/* of the hits, those with an event of their own; wraps */
 	__u64 evaluation;	/* the daemon's number of the evaluation it came from */
 	__u64 expires_ns;	/* CLOCK_MONOTONIC; 0: never */
 	__u64 hits;		/* counted by the kernel */
@@ -226,7 +234,7 @@ struct authz_event {
 	__u8 effect;
 	__u8 cause;
 	__u8 observe;		/* 1: the session is in observe mode */
-	__u8 pad;
+	__u8 names;		/* groups of names that occur in the path */
 	__u16 path_len;		/* bytes at data[0], without a NUL */
 	__u16 other_len;	/* bytes after them */
 	char comm[16];
@@ -236,7 +244,8 @@ struct authz_event {
 #define AUTHZ_EVENT_HEADER (sizeof(struct authz_event) - AUTHZ_DATA_MAX)
 
 _Static_assert(sizeof(struct authz_task) == 24, "authz_task");
-_Static_assert(sizeof(struct authz_session) == 24, "authz_session");
+_Static_assert(sizeof(struct authz_session) == 32, "authz_session");
+_Static_assert(sizeof(struct authz_name) == 32, "authz_name");
 _Static_assert(sizeof(struct authz_state) == 24, "authz_state");
 _Static_assert(sizeof(struct authz_verdict_key) == 12 + AUTHZ_KEY_MAX, "authz_verdict_key");
 _Static_assert(sizeof(struct authz_verdict) == 32, "authz_verdict");

@@ -76,20 +76,23 @@ static __always_inline struct authz_verdict *remembered(struct authz_task *task,
 		return NULL;
 	if (e->object == AUTHZ_OBJ_ANON)
 		len += e->other_len;
-	if (len >= AUTHZ_KEY_MAX)
-		return NULL;
 	key->domain = task->domain;
 	key->action = e->action;
 	key->object = e->object;
 	key->role = e->role;
-	key->pad = 0;
-	if (bpf_probe_read_kernel(key->name, len & 255, e->data)) {
+	key->names = e->names;
+	if (len > AUTHZ_KEY_MAX)
+		len = AUTHZ_KEY_MAX;
+	barrier_var(len);	/* 6.1 loses the bound, which the compiler keeps in another register */
+	if (len > AUTHZ_KEY_MAX)
+		return NULL;
+	if (bpf_probe_read_kernel(key->name, len, e->data)) {
 		count(AUTHZ_CAUSE_READ);
 		return NULL;
 	}
-	if (len < AUTHZ_KEY_MAX)	/* again, for the verifier */
-		key->name[len] = 0;
-	key->prefixlen = (8 + len + 1) * 8;
+	if (len < AUTHZ_KEY_MAX)	/* a longer name meets no entry that has the NUL */
+		key->name[len++] = 0;
+	key->prefixlen = (8 + len) * 8;
 	v = bpf_map_lookup_elem(&verdicts, key);
 	if (!v || v->effect == AUTHZ_EFFECT_ASK)
 		return NULL;
@@ -148,6 +151,7 @@ static __noinline int ask(struct authz_task *task, struct call *call)
 		if (answer) {
 			slot->effect = answer->effect;
 			slot->state = SLOT_ANSWERED;
+			call->awaiting = 0;
 			slot->deadline_ns = now + ANSWER_LIVES_NS;
 			task->domain = answer->domain;
 			task->generation = answer->generation;
@@ -195,6 +199,7 @@ static __noinline int ask(struct authz_task *task, struct call *call)
 			call->event.flags |= AUTHZ_EVENT_SIGCONT;
 		if (!send(task, call)) {	/* else: at the next kick, until the deadline */
 			slot->state = SLOT_ASKED;
+			call->awaiting = 1;
 			count(AUTHZ_COUNT_ASKS);
 		}
 	}
@@ -222,6 +227,12 @@ static __noinline int answered_by_table(struct call *call)
 	return 1;
 }
 
+/* What changes something or starts a program is recorded one by one; reads are counted by region. */
+static __always_inline bool_t leaves_trace(struct authz_event *e)
+{
+	return e->action != AUTHZ_FILE_READ && e->role != AUTHZ_ROLE_LIBRARY;
+}
+
 /* The object of call->event is complete: decide. */
 static __noinline int decide(struct authz_task *task, struct call *call)
 {
@@ -246,14 +257,19 @@ static __noinline int decide(struct authz_task *task, struct call *call)
 	__sync_fetch_and_add(&v->hits, 1);
 	call->event.effect = v->effect;
 	call->event.evaluation = v->evaluation;
+	/* Held for this verdict: it is on record. A slot that stayed would let the same call, made again once the
+	 * table no longer has it, wait for an answer. */
+	if ((call->awaiting || v->effect == AUTHZ_EFFECT_DENY) && answered_by_table(call)) {
+		call->awaiting = 0;
+		return obey(task, v->effect);
+	}
 	if (v->effect == AUTHZ_EFFECT_DENY) {
-		if (answered_by_table(call))
-			return obey(task, AUTHZ_EFFECT_DENY);
 		call->event.kind = AUTHZ_KIND_DENIED;
 		send(task, call);
-	} else if (session->flags & AUTHZ_SESSION_AUDIT_EACH) {
+	} else if ((session->flags & AUTHZ_SESSION_AUDIT_EACH) || leaves_trace(&call->event)) {
 		call->event.kind = AUTHZ_KIND_ALLOWED;
-		send(task, call);
+		if (!send(task, call))
+			__sync_fetch_and_add(&v->sent, 1);
 	}
 	return obey(task, v->effect);
 }

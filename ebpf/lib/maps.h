@@ -49,7 +49,9 @@ struct call {
 	__u32 stage;		/* 1: a second hook of one call for the same thing */
 	__u32 stopping;		/* a stop was sent that has to be taken back (signal.h) */
 	__u32 torn;		/* the object's path changed at each try */
-	__u32 pad;
+	__u32 mask;		/* groups of names in the path walked last */
+	__u64 filter;		/* authz_session.names */
+	__u32 awaiting;		/* a question is out, which the table may answer */
 	__u64 torn_until;	/* when to give up starting anew for it; 0: not begun */
 	struct inode *inode;	/* of this hook's object, while it is not described in full */
 	struct authz_event event;
@@ -92,6 +94,14 @@ struct {
 	__type(key, struct authz_verdict_key);
 	__type(value, struct authz_verdict);
 } verdicts SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 65536);
+	__type(key, struct authz_name);
+	__type(value, __u32);
+} name_groups SEC(".maps");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);

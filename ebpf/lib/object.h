@@ -40,6 +40,7 @@ static __always_inline struct call *begin(struct authz_task *task, __u8 action)
 {
 	struct task_struct *current = bpf_get_current_task_btf();
 	struct call *call = bpf_task_storage_get(&calls, current, NULL, BPF_LOCAL_STORAGE_GET_F_CREATE);
+	struct authz_session *session = session_of(task);
 	struct authz_event *e;
 
 	if (!call)
@@ -51,6 +52,7 @@ static __always_inline struct call *begin(struct authz_task *task, __u8 action)
 	call->no_hold = 0;
 	call->stage = 0;
 	call->torn = 0;
+	call->filter = session ? session->names : 0;
 	call->inode = NULL;
 	return call;
 }
@@ -149,10 +151,12 @@ static __always_inline bool_t put_path(struct call *call, __u32 pos, bool_t othe
 		count(AUTHZ_CAUSE_READ);
 		return 0;
 	}
-	if (other)
+	if (other) {
 		e->other_len = len;
-	else
+	} else {
 		e->path_len = len;
+		e->names = call->mask;
+	}
 	return 1;
 }
 

@@ -43,6 +43,27 @@ static __always_inline int read_component(struct component *c, struct dentry *de
 	return 0;
 }
 
+/*
+ * Whether the policy looks for the name in paths. The filter lets few others through to the table. A name that
+ * could not be read is in every group: no verdict rests on a bit that is set.
+ */
+static __always_inline void note_name(struct call *call, const unsigned char *name, __u32 first, __u32 len)
+{
+	struct authz_name key = { .session = call->event.session };
+	__u32 *groups;
+
+	if (!(call->filter >> ((first ^ len * 7) & 63) & 1) || len > AUTHZ_NAME_MAX)
+		return;
+	if (bpf_probe_read_kernel(key.name, len, name)) {
+		count(AUTHZ_CAUSE_READ);
+		call->mask = 0xff;
+		return;
+	}
+	groups = bpf_map_lookup_elem(&name_groups, &key);
+	if (groups)
+		call->mask |= *groups;
+}
+
 /* One component, from the last to the first. The pointers are copied to locals: CO-RE would else look
  * for struct walk in the kernel. */
 static long walk_step(__u32 step, struct walk *w)
@@ -80,6 +101,8 @@ static long walk_step(__u32 step, struct walk *w)
 		w->result = AUTHZ_OBJ_BROKEN;
 		return 1;
 	}
+	if (w->call->filter)
+		note_name(w->call, c.name, w->call->event.data[AUTHZ_WALK_BASE + pos + 1], len);
 	w->pos = pos;
 	w->dentry = c.parent;
 	return 0;
@@ -117,6 +140,7 @@ static long walk_once(__u32 try, struct attempt *a)
 	w->mnt_root = BPF_CORE_READ(mnt, mnt_root);
 	w->pos = AUTHZ_PATH_MAX;
 	w->result = 0;
+	w->call->mask = 0;
 	if (bpf_loop(WALK_STEPS, walk_step, w, 0) < 0)
 		return 1;
 	a->whole = !((renames | mounts) & 1) && renames == sequence(rename_lock_addr) &&

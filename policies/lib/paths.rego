@@ -81,3 +81,26 @@ glob(path, patterns) if {
 	some pattern in patterns
 	data.authz_lib.glob_match(path, pattern)
 }
+
+# has_name(path, names): a name in the path, such as `.ssh`, at any depth. The second argument may be an array
+# or a set of names.
+has_name(path, names) if {
+	some name in split(path, "/")
+	one_of(name, names)
+}
+
+# named(path, names): the last name of the path.
+named(path, names) if {
+	parts := split(path, "/")
+	one_of(parts[count(parts) - 1], names)
+}
+
+one_of(name, names) if {
+	is_string(names)
+	name == names
+}
+
+one_of(name, names) if {
+	not is_string(names)
+	name in names
+}

@@ -86,7 +86,8 @@ class Stage:
 
     def rules(self, effect):
         """All is allowed, but for the script's operations if `effect` is deny."""
-        rest = 'allow contains {"id": "rest", "reason": "r"} if true\n'
+        # The span is another each time: nothing is remembered, so that each operation has its decision.
+        rest = 'allow contains {"id": "rest", "reason": "r"} if input.context.span_id != ""\n'
         if effect == "allow":
             return rest
         # Else the interpreter would not be come to.

@@ -86,7 +86,7 @@ def neither():
     asked = [stats["operations"] - stats["remembered"] for stats in (before, after)]
     check("domains: what reads no tool call is not asked again when it changes",
           first == [0] * 20 and verdicts == [0] * 60 and asked[0] + 2 == asked[1]  # the calls themselves
-          and after["remembered"] - before["remembered"] == 60, (before, after))
+          and after["remembered"] - before["remembered"] >= 60, (before, after))
 
 
 def clock():

@@ -136,8 +136,8 @@ impl Bench {
 
     fn insert(&mut self, name: &[u8]) -> Result<()> {
         let object = AUTHZ_OBJ_PATH as u8;
-        let key = Key { action: Action::FileRead, object, role: 0, name: name.to_vec() };
-        let (bits, key) = verdict_key(DOMAIN, &key);
+        let key = Key { action: Action::FileRead, object, role: 0, names: 0, name: name.to_vec() };
+        let (bits, key) = verdict_key(DOMAIN, &key, (name.len() + 1) * 8);
         let verdict = authz_verdict { effect: AUTHZ_EFFECT_ALLOW, ..authz_verdict::default() };
         Ok(self.verdicts.insert(&lpm_trie::Key::new(bits, key), verdict, 0)?)
     }

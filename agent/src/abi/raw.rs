@@ -2,12 +2,13 @@
 #![allow(missing_docs, non_camel_case_types, non_upper_case_globals, reason = "generated")]
 #![allow(clippy::undocumented_unsafe_blocks, clippy::multiple_unsafe_ops_per_block, reason = "generated")]
 
-pub const AUTHZ_ABI_VERSION: u32 = 2;
+pub const AUTHZ_ABI_VERSION: u32 = 3;
 pub const AUTHZ_PATH_MAX: u32 = 4096;
 pub const AUTHZ_KEY_MAX: u32 = 240;
 pub const AUTHZ_SESSIONS_MAX: u32 = 1024;
 pub const AUTHZ_WALK_BASE: u32 = 2560;
 pub const AUTHZ_DATA_MAX: u32 = 6920;
+pub const AUTHZ_NAME_MAX: u32 = 27;
 pub const AUTHZ_SLOTS: u32 = 8;
 pub const AUTHZ_COUNT_KICKS: u32 = 16;
 pub const AUTHZ_COUNT_HITS: u32 = 17;
@@ -128,10 +129,11 @@ pub struct authz_session {
     pub flags: __u32,
     pub calls: __u32,
     pub hold_ns: __u64,
+    pub names: __u64,
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
-    ["Size of authz_session"][::core::mem::size_of::<authz_session>() - 24usize];
+    ["Size of authz_session"][::core::mem::size_of::<authz_session>() - 32usize];
     ["Alignment of authz_session"][::core::mem::align_of::<authz_session>() - 8usize];
     ["Offset of field: authz_session::mode"][::core::mem::offset_of!(authz_session, mode) - 0usize];
     ["Offset of field: authz_session::generation"]
@@ -139,6 +141,7 @@ const _: () = {
     ["Offset of field: authz_session::flags"][::core::mem::offset_of!(authz_session, flags) - 8usize];
     ["Offset of field: authz_session::calls"][::core::mem::offset_of!(authz_session, calls) - 12usize];
     ["Offset of field: authz_session::hold_ns"][::core::mem::offset_of!(authz_session, hold_ns) - 16usize];
+    ["Offset of field: authz_session::names"][::core::mem::offset_of!(authz_session, names) - 24usize];
 };
 #[repr(C)]
 #[derive(Debug, Default, Copy, Clone)]
@@ -161,6 +164,19 @@ const _: () = {
         [::core::mem::offset_of!(authz_state, abi_version) - 20usize];
 };
 #[repr(C)]
+#[derive(Debug, Default, Copy, Clone)]
+pub struct authz_name {
+    pub session: __u32,
+    pub name: [__u8; 28usize],
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of authz_name"][::core::mem::size_of::<authz_name>() - 32usize];
+    ["Alignment of authz_name"][::core::mem::align_of::<authz_name>() - 4usize];
+    ["Offset of field: authz_name::session"][::core::mem::offset_of!(authz_name, session) - 0usize];
+    ["Offset of field: authz_name::name"][::core::mem::offset_of!(authz_name, name) - 4usize];
+};
+#[repr(C)]
 #[derive(Debug, Copy, Clone)]
 pub struct authz_verdict_key {
     pub prefixlen: __u32,
@@ -168,7 +184,7 @@ pub struct authz_verdict_key {
     pub action: __u8,
     pub object: __u8,
     pub role: __u8,
-    pub pad: __u8,
+    pub names: __u8,
     pub name: [__u8; 240usize],
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
@@ -184,7 +200,8 @@ const _: () = {
     ["Offset of field: authz_verdict_key::object"]
         [::core::mem::offset_of!(authz_verdict_key, object) - 9usize];
     ["Offset of field: authz_verdict_key::role"][::core::mem::offset_of!(authz_verdict_key, role) - 10usize];
-    ["Offset of field: authz_verdict_key::pad"][::core::mem::offset_of!(authz_verdict_key, pad) - 11usize];
+    ["Offset of field: authz_verdict_key::names"]
+        [::core::mem::offset_of!(authz_verdict_key, names) - 11usize];
     ["Offset of field: authz_verdict_key::name"][::core::mem::offset_of!(authz_verdict_key, name) - 12usize];
 };
 impl Default for authz_verdict_key {
@@ -200,7 +217,7 @@ impl Default for authz_verdict_key {
 #[derive(Debug, Default, Copy, Clone)]
 pub struct authz_verdict {
     pub effect: __u32,
-    pub pad: __u32,
+    pub sent: __u32,
     pub evaluation: __u64,
     pub expires_ns: __u64,
     pub hits: __u64,
@@ -210,7 +227,7 @@ const _: () = {
     ["Size of authz_verdict"][::core::mem::size_of::<authz_verdict>() - 32usize];
     ["Alignment of authz_verdict"][::core::mem::align_of::<authz_verdict>() - 8usize];
     ["Offset of field: authz_verdict::effect"][::core::mem::offset_of!(authz_verdict, effect) - 0usize];
-    ["Offset of field: authz_verdict::pad"][::core::mem::offset_of!(authz_verdict, pad) - 4usize];
+    ["Offset of field: authz_verdict::sent"][::core::mem::offset_of!(authz_verdict, sent) - 4usize];
     ["Offset of field: authz_verdict::evaluation"]
         [::core::mem::offset_of!(authz_verdict, evaluation) - 8usize];
     ["Offset of field: authz_verdict::expires_ns"]
@@ -289,7 +306,7 @@ pub struct authz_event {
     pub effect: __u8,
     pub cause: __u8,
     pub observe: __u8,
-    pub pad: __u8,
+    pub names: __u8,
     pub path_len: __u16,
     pub other_len: __u16,
     pub comm: [::core::ffi::c_char; 16usize],
@@ -330,7 +347,7 @@ const _: () = {
     ["Offset of field: authz_event::effect"][::core::mem::offset_of!(authz_event, effect) - 128usize];
     ["Offset of field: authz_event::cause"][::core::mem::offset_of!(authz_event, cause) - 129usize];
     ["Offset of field: authz_event::observe"][::core::mem::offset_of!(authz_event, observe) - 130usize];
-    ["Offset of field: authz_event::pad"][::core::mem::offset_of!(authz_event, pad) - 131usize];
+    ["Offset of field: authz_event::names"][::core::mem::offset_of!(authz_event, names) - 131usize];
     ["Offset of field: authz_event::path_len"][::core::mem::offset_of!(authz_event, path_len) - 132usize];
     ["Offset of field: authz_event::other_len"][::core::mem::offset_of!(authz_event, other_len) - 134usize];
     ["Offset of field: authz_event::comm"][::core::mem::offset_of!(authz_event, comm) - 136usize];

@@ -155,7 +155,11 @@ fn check(args: &CheckArgs) -> Result<ExitCode> {
     if args.json {
         let obstacles: Vec<_> =
             obstacles.iter().map(|(places, field)| json!({"field": field, "places": places})).collect();
-        let remember = json!({"domain": domain, "obstacles": obstacles, "time_or_chance": time});
+        let exact = engine.all_obstacles().into_iter();
+        let exact: Vec<_> =
+            exact.map(|(obstacle, actions)| json!({"actions": actions, "obstacle": obstacle})).collect();
+        let remember =
+            json!({"domain": domain, "obstacles": obstacles, "time_or_chance": time, "exact": exact});
         let report = json!({"ok": true, "digest": engine.digest(), "reads": reads.paths(), "remember": remember, "floor": engine.floor()});
         println!("{report}");
         return Ok(ExitCode::SUCCESS);
@@ -164,7 +168,19 @@ fn check(args: &CheckArgs) -> Result<ExitCode> {
     println!("digest      {}", engine.digest());
     println!("reads       {}", reads.paths().into_iter().collect::<Vec<_>>().join(", "));
     let per = domain.iter().map(|field| format!("{field}, ")).collect::<String>();
-    println!("remembered  for each {per}action and resource");
+    println!("remembered  for each {per}action, and all resources that come out alike in its tests");
+    for (obstacle, actions) in engine.all_obstacles() {
+        let actions = if actions.len() == crate::event::ACTIONS.len() {
+            "any action".to_owned()
+        } else {
+            actions.iter().map(|action| action.as_str()).collect::<Vec<_>>().join(", ")
+        };
+        let (at, used_in, instead) = (&obstacle.at, &obstacle.used_in, obstacle.instead);
+        println!(
+            "one by one  for {actions}, since {at} uses the resource's name in {}; {instead}",
+            super::show::escape(used_in)
+        );
+    }
     for (places, field) in obstacles {
         println!("but not     where input.{field} matters, read at {}", places.join(", "));
     }

@@ -266,11 +266,28 @@ fn detach(point: &mut dyn EnforcementPoint, backend: Backend) {
 }
 
 impl Daemon {
+    /// Nothing can be recorded any more: no verdict from before holds, so that all is asked, and denied.
+    fn revoke_unrecorded(&mut self) {
+        if !self.pipeline.stopped_recording() {
+            return;
+        }
+        let sessions: Vec<u32> = self.pipeline.sessions.iter().map(|session| session.index).collect();
+        for index in sessions {
+            if let Some(session) = self.pipeline.sessions.get_mut(index) {
+                session.generation += 1;
+            }
+            if let Err(error) = self.publish(index) {
+                tracing::error!(index, %error, "what is remembered could not be revoked");
+            }
+        }
+    }
+
     fn serve(&mut self) -> anyhow::Result<()> {
         let mut chores = Instant::now();
         loop {
             self.point.heartbeat()?;
             let more = self.pipeline.turn(&mut *self.point, TURN);
+            self.revoke_unrecorded();
             while let Ok(message) = self.inbox.try_recv() {
                 self.message(message);
             }

@@ -11,7 +11,7 @@ use aya::programs::{Lsm, ProgramError};
 use aya::{Btf, Ebpf, EbpfError, EbpfLoader, VerifierLogLevel};
 
 use super::level::Enforcement;
-use super::restart;
+use super::{restart, wire};
 use crate::abi::raw::*;
 use crate::abi::{self, VerdictKey};
 use crate::sys::bpf_map;
@@ -174,11 +174,14 @@ pub struct BpfLsm {
     sessions: Array<MapData, authz_session>,
     state: Array<MapData, authz_state>,
     verdicts: LpmTrie<MapData, VerdictKey, authz_verdict>,
+    names: HashMap<MapData, authz_name, u32>,
     answers: HashMap<MapData, u64, authz_answer>,
     counters: PerCpuArray<MapData, u64>,
     ring: RingBuf<MapData>,
     missing: Vec<&'static Hook>,
-    hits_seen: StdHashMap<u64, u64>,
+    /// By evaluation: hits that were counted, and all.
+    hits_seen: StdHashMap<u64, (u64, u64)>,
+    hits_new: Vec<(u64, u64)>,
     // Held only so that it is dropped last.
     _ebpf: Ebpf,
 }
@@ -200,7 +203,8 @@ impl BpfLsm {
             .load(OBJECT)
             .map_err(|error| Error::Object(Box::new(error)))?;
         let mut this_maps = StdHashMap::new();
-        for name in ["tasks", "sessions", "state", "verdicts", "answers", "counters", "events"] {
+        for name in ["tasks", "sessions", "state", "verdicts", "name_groups", "answers", "counters", "events"]
+        {
             let map = ebpf.take_map(name).ok_or(Error::Missing("(map)"))?;
             this_maps.insert(name, map);
         }
@@ -212,11 +216,13 @@ impl BpfLsm {
             sessions: Array::try_from(take("sessions")?).map_err(map_error("sessions"))?,
             state: Array::try_from(take("state")?).map_err(map_error("state"))?,
             verdicts: LpmTrie::try_from(take("verdicts")?).map_err(map_error("verdicts"))?,
+            names: HashMap::try_from(take("name_groups")?).map_err(map_error("name_groups"))?,
             answers: HashMap::try_from(take("answers")?).map_err(map_error("answers"))?,
             counters: PerCpuArray::try_from(take("counters")?).map_err(map_error("counters"))?,
             ring: RingBuf::try_from(take("events")?).map_err(map_error("events"))?,
             missing: Vec::new(),
             hits_seen: StdHashMap::new(),
+            hits_new: Vec::new(),
             _ebpf: ebpf,
         };
         lsm.heartbeat(crate::clock::monotonic_ns())?;
@@ -342,23 +348,59 @@ impl BpfLsm {
         counted: u64,
     ) -> Result<(), Error> {
         if counted > 0 {
-            self.hits_seen.insert(verdict.evaluation, counted);
+            self.hits_seen.insert(verdict.evaluation, (counted, counted));
         }
         self.verdicts.insert(&Key::new(bits, key), verdict, 0).map_err(map_error("verdicts"))
     }
 
-    /// How often each remembered verdict was used since the last call, by evaluation.
-    pub fn take_hits(&mut self) -> Vec<(u64, u64)> {
-        let mut new = Vec::new();
-        for (_, verdict) in self.verdicts.iter().flatten() {
-            let seen = self.hits_seen.entry(verdict.evaluation).or_default();
-            let hits = verdict.hits.saturating_sub(*seen);
-            if hits > 0 {
-                *seen = verdict.hits;
-                new.push((verdict.evaluation, hits));
-            }
+    /// Takes a verdict back.
+    pub fn forget(&mut self, bits: u32, key: VerdictKey, evaluation: u64) {
+        let key = Key::new(bits, key);
+        if let Ok(verdict) = self.verdicts.get(&key, 0) {
+            self.count(&verdict);
         }
-        new
+        match self.verdicts.remove(&key) {
+            Ok(()) => {}
+            Err(error) => tracing::warn!(%error, "a verdict could not be taken back; it stays right"),
+        }
+        self.hits_seen.remove(&evaluation);
+    }
+
+    /// The name is in these groups from now on.
+    pub fn set_name(&mut self, name: authz_name, groups: u8) -> Result<(), Error> {
+        self.names.insert(name, u32::from(groups), 0).map_err(map_error("name_groups"))
+    }
+
+    /// The name is in none any more.
+    pub fn forget_name(&mut self, name: authz_name) -> Result<(), Error> {
+        match self.names.remove(&name) {
+            Err(MapError::KeyNotFound) | Ok(()) => Ok(()),
+            Err(error) => Err(map_error("name_groups")(error)),
+        }
+    }
+
+    /// Uses of a verdict that were not counted yet.
+    fn count(&mut self, verdict: &authz_verdict) -> bool {
+        let (seen, used) = self.hits_seen.entry(verdict.evaluation).or_default();
+        let was_used = verdict.hits > *used;
+        *used = verdict.hits.max(*used);
+        // Both numbers grow while they are read: what was seen too early is not seen again.
+        let counted = u64::from((verdict.hits as u32).wrapping_sub(verdict.sent));
+        let new = counted.saturating_sub(*seen);
+        *seen = counted.max(*seen);
+        if new > 0 {
+            self.hits_new.push((verdict.evaluation, new));
+        }
+        was_used
+    }
+
+    /// How often each remembered verdict was used since the last call, by evaluation, and where the regions begin
+    /// that were.
+    pub fn take_hits(&mut self) -> (Vec<(u64, u64)>, Vec<Vec<u8>>) {
+        let verdicts: Vec<_> = self.verdicts.iter().flatten().collect();
+        let used = verdicts.into_iter().filter(|(_, verdict)| self.count(verdict));
+        let used = used.map(|(key, _)| wire::start_of(key.prefix_len(), &key.data())).collect();
+        (std::mem::take(&mut self.hits_new), used)
     }
 
     /// The flags the session was published with.

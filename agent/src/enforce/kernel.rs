@@ -1,17 +1,20 @@
 //! The kernel back end as the pipeline sees it: the eBPF programs and the tracer that parks.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::bpf_lsm::{BpfLsm, PIN_ROOT, remove_pins};
 use super::level::Enforcement;
 use super::park::{Report, Tracer};
+use super::regions::{self, Regions};
 use super::{Admission, EnforcementPoint, Error, processes, wire};
 use crate::abi::raw::*;
 use crate::clock::monotonic_ns;
 use crate::event::{Event, Mode};
 use crate::pipeline::{Answer, EventSource, Remembered, Verdict, VerdictSink};
+use crate::policy::names::{Names, filter_bit};
 use crate::session::Session;
 use crate::sys::peer::{Peer, pidfd_open};
 
@@ -30,6 +33,10 @@ pub struct Kernel {
     enforcement: Enforcement,
     tracer: Tracer,
     given: VecDeque<(Instant, u64)>,
+    /// What is in the programs' table, by evaluation.
+    regions: Regions<u64>,
+    /// The names that each session's policy looks for in paths.
+    names: HashMap<u32, Arc<Names>>,
     unrecorded: [u64; UNRECORDED.len()],
 }
 
@@ -44,7 +51,30 @@ impl Kernel {
         let seed = uuid::Uuid::new_v4().as_u64_pair();
         let lsm = BpfLsm::load(instance, [seed.0, seed.1])?;
         let enforcement = lsm.enforcement()?;
-        Ok(Self { lsm, enforcement, tracer, given: VecDeque::new(), unrecorded: [0; UNRECORDED.len()] })
+        Ok(Self {
+            lsm,
+            enforcement,
+            tracer,
+            given: VecDeque::new(),
+            regions: Regions::default(),
+            names: HashMap::new(),
+            unrecorded: [0; UNRECORDED.len()],
+        })
+    }
+
+    /// Tells the programs which names a session's policy looks for, if they are others than before.
+    fn set_names(&mut self, index: u32, names: &Arc<Names>) -> Result<(), Error> {
+        let old = self.names.insert(index, names.clone()).unwrap_or_default();
+        if old == *names {
+            return Ok(());
+        }
+        for (name, _) in old.iter() {
+            self.lsm.forget_name(wire::name_key(index, name))?;
+        }
+        for (name, groups) in names.iter() {
+            self.lsm.set_name(wire::name_key(index, name), groups)?;
+        }
+        Ok(())
     }
 }
 
@@ -68,6 +98,7 @@ impl EnforcementPoint for Kernel {
     fn admit(&mut self, session: &Session, admission: &Admission) -> Result<(), Error> {
         let flags = if admission.audit_each { AUTHZ_SESSION_AUDIT_EACH } else { 0 };
         self.lsm.set_session(session.index, kernel_session(session, flags))?;
+        self.set_names(session.index, session.engine.names())?;
         let labelled =
             pidfd_open(session.first_pid).and_then(|pidfd| self.lsm.label(pidfd.as_fd(), session.index));
         labelled.map_err(|source| Error::Io { what: "cannot label the first process", source })
@@ -75,11 +106,16 @@ impl EnforcementPoint for Kernel {
 
     fn publish(&mut self, session: &Session) -> Result<(), Error> {
         let flags = self.lsm.session_flags(session.index)?;
-        Ok(self.lsm.set_session(session.index, kernel_session(session, flags & AUTHZ_SESSION_AUDIT_EACH))?)
+        self.lsm.set_session(session.index, kernel_session(session, flags & AUTHZ_SESSION_AUDIT_EACH))?;
+        // After the generation has grown, by which no verdict of an old policy is found any more.
+        self.set_names(session.index, session.engine.names())
     }
 
     fn forget(&mut self, index: u32) -> Result<(), Error> {
-        Ok(self.lsm.set_session(index, authz_session::default())?)
+        self.lsm.set_session(index, authz_session::default())?;
+        self.set_names(index, &Arc::default())?;
+        self.names.remove(&index);
+        Ok(())
     }
 
     fn session_of(&self, peer: &Peer) -> std::io::Result<Option<u32>> {
@@ -94,7 +130,9 @@ impl EnforcementPoint for Kernel {
     }
 
     fn take_hits(&mut self) -> Vec<(u64, u64)> {
-        self.lsm.take_hits()
+        let (hits, used) = self.lsm.take_hits();
+        used.iter().for_each(|start| self.regions.touch(start));
+        hits
     }
 
     /// Removes answers that nobody took: their threads were killed.
@@ -144,10 +182,18 @@ impl VerdictSink for Kernel {
     }
 
     fn remember(&mut self, verdict: Remembered<'_>) -> Result<(), String> {
-        let (bits, key) = wire::verdict_key(verdict.domain, verdict.key);
+        let bits = wire::significant_bits(verdict.key, verdict.region).ok_or("the name is too long")?;
+        let point = regions::point(verdict.domain, verdict.key);
+        for (start, bits, evaluation) in
+            self.regions.insert(verdict.session, &point, 64 + bits, verdict.evaluation)
+        {
+            let (bits, key) = wire::key_at(&start, bits);
+            self.lsm.forget(bits, key, evaluation);
+        }
+        let (bits, key) = wire::verdict_key(verdict.domain, verdict.key, bits);
         let expires_ns = verdict.ttl.map_or(0, |ttl| monotonic_ns() + ttl.as_nanos() as u64);
         let effect = if verdict.allow { AUTHZ_EFFECT_ALLOW } else { AUTHZ_EFFECT_DENY };
-        let value = authz_verdict { effect, pad: 0, evaluation: verdict.evaluation, expires_ns, hits: 0 };
+        let value = authz_verdict { effect, sent: 0, evaluation: verdict.evaluation, expires_ns, hits: 0 };
         // The thread that waits will hit it once: that use is recorded already.
         self.lsm.remember(bits, key, value, u64::from(verdict.awaited)).map_err(|error| error.to_string())
     }
@@ -183,6 +229,7 @@ fn kernel_session(session: &Session, flags: u32) -> authz_session {
         flags,
         calls: session.calls.current(),
         hold_ns: (session.hold_timeout + GRACE).as_nanos() as u64,
+        names: session.engine.names().iter().fold(0, |filter, (name, _)| filter | filter_bit(name)),
     }
 }
 

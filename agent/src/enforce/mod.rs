@@ -9,6 +9,7 @@ pub mod level;
 pub mod nothing;
 pub mod park;
 pub mod probe;
+pub mod regions;
 pub mod restart;
 pub mod seccomp;
 mod syscalls;

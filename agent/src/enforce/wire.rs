@@ -7,6 +7,7 @@ use serde_json::{Map, Value, json};
 
 use crate::abi::{self, VerdictKey, raw::*};
 use crate::event::{Action, Belongs, Event, EventKind, FileIdentity, Key, Layer, Operation, Resource, Task};
+use crate::policy::recorder::Region;
 
 /// A record that is not understood: a bug or a version mismatch.
 #[derive(Debug, thiserror::Error)]
@@ -241,19 +242,65 @@ fn key(raw: &authz_event, action: Action, path: &[u8], other: &[u8]) -> Option<K
     if anonymous {
         name.extend_from_slice(other);
     }
-    (name.len() < AUTHZ_KEY_MAX as usize).then_some(Key { action, object: raw.object, role: raw.role, name })
+    Some(Key { action, object: raw.object, role: raw.role, names: raw.names, name })
 }
 
-/// A key as the trie has it: significant bits and bytes. Exact: it ends in a NUL byte.
-pub fn verdict_key(domain: u32, key: &Key) -> (u32, VerdictKey) {
+/// A key as the trie has it: significant bits and bytes. All bits of the name and of the NUL behind it: exact.
+pub fn verdict_key(domain: u32, key: &Key, bits: usize) -> (u32, VerdictKey) {
     let mut bytes = VerdictKey([0; size_of::<VerdictKey>()]);
     bytes.0[..4].copy_from_slice(&domain.to_ne_bytes());
     bytes.0[4] = key.action as u8;
     bytes.0[5] = key.object;
     bytes.0[6] = key.role;
-    let length = key.name.len().min(AUTHZ_KEY_MAX as usize - 1);
+    bytes.0[7] = key.names;
+    let length = key.name.len().min(AUTHZ_KEY_MAX as usize);
     bytes.0[8..8 + length].copy_from_slice(&key.name[..length]);
-    ((8 + length as u32 + 1) * 8, bytes)
+    (64 + bits as u32, bytes)
+}
+
+/// The trie's key of a region, by where it begins ([`super::regions`]).
+pub fn key_at(start: &[u8], bits: usize) -> (u32, VerdictKey) {
+    let mut bytes = VerdictKey([0; size_of::<VerdictKey>()]);
+    bytes.0[..start.len()].copy_from_slice(start);
+    bytes.0[..4].reverse();
+    (bits as u32, bytes)
+}
+
+/// Where the region of a trie's key begins.
+pub fn start_of(bits: u32, key: &VerdictKey) -> Vec<u8> {
+    let mut start = key.0[..(bits as usize).div_ceil(8)].to_vec();
+    start[..4].reverse();
+    start
+}
+
+/// The key of a name that a session's policy looks for.
+pub fn name_key(session: u32, name: &[u8]) -> authz_name {
+    let mut key = authz_name { session, ..authz_name::default() };
+    key.name[..name.len()].copy_from_slice(name);
+    key
+}
+
+/// How many leading bits of the key's name a verdict for the region takes; none: more than a table holds.
+pub fn significant_bits(key: &Key, region: Region) -> Option<usize> {
+    let whole = (key.name.len() + 1) * 8;
+    // What all identities of these objects begin with is not in the key's name.
+    let after = |beginning: &str| region.id_bits.saturating_sub(beginning.len() * 8);
+    let net = matches!(key.action, Action::NetConnect | Action::NetBind);
+    let bits = match u32::from(key.object) {
+        _ if region.exact => whole,
+        AUTHZ_OBJ_PATH if !net => region.id_bits,
+        AUTHZ_OBJ_PATH | AUTHZ_OBJ_UNIX_PATH => after("unix:"),
+        AUTHZ_OBJ_UNIX_ABSTRACT => after("unix:@"),
+        // Family, protocol and port stand before the address.
+        AUTHZ_OBJ_ADDRESS if after("tcp://") == 0 => {
+            std::mem::offset_of!(authz_address, addr) * 8 + region.ip_bits
+        }
+        AUTHZ_OBJ_ANON if after("anon:") == 0 => 0,
+        _ if region.id_bits == 0 => 0,
+        _ => whole,
+    };
+    let bits = bits.min(whole);
+    (bits <= AUTHZ_KEY_MAX as usize * 8).then_some(bits)
 }
 
 /// Bytes of the kernel as text: what is not UTF-8 as `\xNN`, so that no two names look alike by loss.
@@ -330,19 +377,41 @@ mod tests {
 
     #[test]
     fn an_exact_key_ends_in_nul_and_is_no_prefix_of_a_longer_name() {
-        let key = |name: &[u8]| Key { action: Action::FileRead, object: 1, role: 0, name: name.to_vec() };
-        let (bits, bytes) = verdict_key(7, &key(b"/a"));
+        let key = |name: &[u8]| key_of(AUTHZ_OBJ_PATH, Action::FileRead, name);
+        let exact = Region { exact: true, ..Region::default() };
+        let whole = significant_bits(&key(b"/a"), exact).unwrap();
+        let (bits, bytes) = verdict_key(7, &key(b"/a"), whole);
         assert_eq!(bits, (8 + 3) * 8);
-        let (_, longer) = verdict_key(7, &key(b"/ab"));
+        let (_, longer) = verdict_key(7, &key(b"/ab"), whole);
         assert_ne!(bytes.0[..11], longer.0[..11]);
-        assert!(
-            self::key(
-                &raw(AUTHZ_OBJ_PATH, Action::FileRead, &[b'a'; 240], b""),
-                Action::FileRead,
-                &[b'a'; 240],
-                b""
-            )
-            .is_none()
-        );
+        assert_eq!(significant_bits(&key(&[b'a'; 239]), exact), Some(1920));
+        assert_eq!(significant_bits(&key(&[b'a'; 240]), exact), None, "more than the table holds");
+    }
+
+    fn key_of(object: u32, action: Action, name: &[u8]) -> Key {
+        Key { action, object: object as u8, role: 0, names: 0, name: name.to_vec() }
+    }
+
+    #[test]
+    fn a_region_is_a_prefix_of_the_name() {
+        let bits = |object, action, name: &[u8], id_bits, ip_bits| {
+            significant_bits(&key_of(object, action, name), Region { id_bits, ip_bits, exact: false })
+        };
+        let address = [0; 28];
+        for (object, action, name, id_bits, ip_bits, expected) in [
+            (AUTHZ_OBJ_PATH, Action::FileRead, &b"/usr/x"[..], 13, 0, Some(13)),
+            (AUTHZ_OBJ_PATH, Action::FileRead, &[b'a'; 4000], 13, 0, Some(13)),
+            (AUTHZ_OBJ_PATH, Action::NetConnect, b"/run/x", 48, 0, Some(8)),
+            (AUTHZ_OBJ_UNIX_PATH, Action::NetConnect, b"/run/x", 9, 0, Some(0)),
+            (AUTHZ_OBJ_UNIX_ABSTRACT, Action::NetConnect, b"x", 50, 0, Some(2)),
+            (AUTHZ_OBJ_ADDRESS, Action::NetConnect, &address, 3, 8, Some(72)),
+            (AUTHZ_OBJ_ADDRESS, Action::NetConnect, &address, 49, 8, Some(232)),
+            (AUTHZ_OBJ_ANON, Action::FileRead, b"pipefs", 40, 0, Some(0)),
+            (AUTHZ_OBJ_ANON, Action::FileRead, b"pipefs", 41, 0, Some(56)),
+            (AUTHZ_OBJ_NAME, Action::SystemSocket, b"netlink:0", 0, 0, Some(0)),
+            (AUTHZ_OBJ_NAME, Action::SystemSocket, b"netlink:0", 1, 0, Some(80)),
+        ] {
+            assert_eq!(bits(object, action, name, id_bits, ip_bits), expected, "{object} {name:?}");
+        }
     }
 }

@@ -19,11 +19,13 @@ use crate::event::{Action, Event, EventKind, Layer, Mode};
 use crate::hold::Holds;
 use crate::ledger::entry::DecidedBy;
 use crate::ledger::{Store, Ticket};
+use crate::policy::engine::hash_of;
+use crate::policy::recorder::Region;
 use crate::policy::region::{self, Remember};
 use crate::policy::{Effect, Evaluation};
-use crate::session::Sessions;
 use crate::session::calls::Attributed;
 use crate::session::identity::Hashes;
+use crate::session::{Session, Sessions};
 
 use record::{add_detail, build_input, check_limits, decision_entry, refuse, undecided};
 
@@ -77,10 +79,14 @@ pub struct Answer {
 
 /// A verdict to be remembered.
 pub struct Remembered<'a> {
+    /// For which session.
+    pub session: u32,
     /// Under which domain.
     pub domain: u32,
-    /// For what.
+    /// For what,
     pub key: &'a crate::event::Key,
+    /// and for which resources around it.
+    pub region: Region,
     /// The verdict.
     pub allow: bool,
     /// For how long.
@@ -119,6 +125,10 @@ pub struct Pipeline {
     /// Denials whose record is not on the disk yet, and the answers they will become.
     undelivered: Vec<Given>,
     last_ticket: Option<Ticket>,
+    /// An entry could not be written,
+    unwritten: bool,
+    /// and no verdict from before holds any more.
+    revoked: bool,
     /// Tool calls that a human has answered, or nobody in time.
     answered: Vec<calls::CallView>,
     questions: questions::Questions,
@@ -143,6 +153,8 @@ impl Pipeline {
             next_evaluation: 1,
             undelivered: Vec::new(),
             last_ticket: None,
+            unwritten: false,
+            revoked: false,
             answered: Vec::new(),
             questions: questions::Questions::default(),
         }
@@ -180,6 +192,7 @@ impl Pipeline {
         if let Some(ticket) = self.last_ticket.take()
             && let Err(error) = self.store.wait(ticket)
         {
+            self.unwritten = true;
             tracing::error!(%error, "the ledger cannot be written: everything is denied in enforce mode");
         }
     }
@@ -225,11 +238,11 @@ impl Pipeline {
             }
         };
         // The numbers are the daemon's; what a span is, only the session knows.
-        let reads = session.engine.reads().clone();
         let policy = session.engine.digest().to_owned();
         let generation = session.generation;
-        let remember = region::remember(&reads, &input, &evaluation);
-        let domain = region::domain_key(&reads, &input)
+        let remember = region::remember(&session.engine, &input, &evaluation);
+        let same_names = event.key.as_ref().is_none_or(|key| key.names == names_in(session, &event));
+        let domain = region::domain_key(session.engine.reads(), &input)
             .map_or(0, |key| self.sessions.domain(&policy, key.as_bytes().to_vec()));
         let Some(session) = self.sessions.get_mut(event.session) else { return };
         let id = Uuid::now_v7();
@@ -246,6 +259,8 @@ impl Pipeline {
         if let Err(error) = recorded {
             refuse(&mut evaluation, format!("the ledger cannot be written: {error}"));
         }
+        // Without a record nothing is decided from memory.
+        let domain = if self.unwritten { 0 } else { domain };
         self.tell(&event, id, &evaluation, &attributed);
         self.find(&event, id, &attributed);
         let verdict = match (evaluation.decision.effect, instead) {
@@ -263,8 +278,9 @@ impl Pipeline {
         // domain is new to it, nor where the table does not bind (a time limit, a second hard link).
         let same_domain = event.domain == domain && event.generation == generation;
         let mut in_table = false;
-        if let Remember::Exact { ttl } = remember
+        if let Remember::Within { region, ttl } = remember
             && evaluation.cause.is_none()
+            && same_names
             && decided_by == DecidedBy::Policy
             && domain != 0
             && let Some(key) = &event.key
@@ -275,7 +291,8 @@ impl Pipeline {
             }
             let (layer, session) = (event.layer, event.session);
             let number = self.know(Known { id, layer, session, policy, evaluation });
-            let remembered = Remembered { domain, key, allow, ttl, awaited, evaluation: number };
+            let remembered =
+                Remembered { session, domain, key, region, allow, ttl, awaited, evaluation: number };
             match back_end.remember(remembered) {
                 Ok(()) => in_table = awaited,
                 Err(error) => {
@@ -309,6 +326,11 @@ impl Pipeline {
             entry.policy = Some(known.policy.clone());
         }
         entry.cost_us = None;
+        // The verdict may have come from another resource of the region: what was decided here is put down.
+        let (input, _) = build_input(session, event, &attributed, &mut self.hashes);
+        let input = input.to_value();
+        entry.input_hash = Some(hash_of(&input));
+        entry.input = Some(input);
         let id = entry.id;
         self.append_or_log(entry);
         self.tell(event, id, &evaluation, &attributed);
@@ -361,6 +383,12 @@ fn give<B: VerdictSink + ?Sized>(back_end: &mut B, given: Given) {
     if let Err(error) = back_end.answer(given.ticket, given.answer) {
         tracing::error!(%error, "an answer could not be given: the operation fails at its deadline");
     }
+}
+
+/// Which groups of names the policy finds in the resource's path. An enforcement point that sees others is wrong.
+fn names_in(session: &Session, event: &Event) -> u8 {
+    let id = event.operation.resource.id.as_bytes();
+    if id.starts_with(b"/") { session.engine.names().mask(id) } else { 0 }
 }
 
 /// What a `compute` decision puts in the place of the resource; the error says why it cannot be done.

@@ -7,6 +7,7 @@ use crate::event::{Action, Belongs, Event, Mode};
 use crate::ledger::LedgerError;
 use crate::ledger::entry::{Attribution, DecidedBy, Entry, Kind, ResourceEntry};
 use crate::policy::input::{Context, Input, Subject, Tool};
+use crate::policy::recorder::Region;
 use crate::policy::{Decision, Drawn, Effect, Evaluation};
 use crate::session::Session;
 use crate::session::calls::Attributed;
@@ -54,6 +55,14 @@ impl Pipeline {
         }
     }
 
+    /// Whether something could not be recorded, the first time this is asked. What was remembered must not go on
+    /// deciding without a record.
+    pub fn stopped_recording(&mut self) -> bool {
+        let first = self.unwritten && !self.revoked;
+        self.revoked |= first;
+        first
+    }
+
     /// Leaves signing to whoever opens the ledger next.
     pub fn leave_unsigned(&self) {
         self.store.leave_unsigned();
@@ -75,7 +84,13 @@ impl Pipeline {
     }
 
     pub(super) fn append(&mut self, entry: Entry) -> Result<(), LedgerError> {
-        self.last_ticket = Some(self.store.append(entry)?);
+        match self.store.append(entry) {
+            Ok(ticket) => self.last_ticket = Some(ticket),
+            Err(error) => {
+                self.unwritten = true;
+                return Err(error);
+            }
+        }
         Ok(())
     }
 
@@ -102,6 +117,7 @@ pub(super) fn undecided(effect: Effect) -> Evaluation {
         output_hash: String::new(),
         cost: Duration::ZERO,
         drawn: Drawn::default(),
+        region: Region::default(),
     }
 }
 

@@ -9,6 +9,7 @@ use regorus::Value;
 use regorus::unstable::{AssignOp, Expr, Literal, Module, Query, Ref, Rule, RuleBody, RuleHead, Span};
 
 use super::error::Location;
+use crate::event::Action;
 
 /// The package of every policy.
 pub(super) const PACKAGE: &str = "authz";
@@ -40,13 +41,16 @@ pub(super) struct Reference {
 type Definition = (Ref<Module>, Ref<Rule>);
 
 /// All rules of a policy.
+#[derive(Clone)]
 pub(super) struct Program {
     rules: BTreeMap<RuleName, Vec<Definition>>,
+    /// The only action that is asked about.
+    action: Option<Action>,
 }
 
 impl Program {
     pub(super) fn new(modules: &[Ref<Module>]) -> Self {
-        let mut program = Self { rules: BTreeMap::new() };
+        let mut program = Self { rules: BTreeMap::new(), action: None };
         for module in modules {
             let package = package(module);
             for rule in &module.policy {
@@ -55,6 +59,22 @@ impl Program {
             }
         }
         program
+    }
+
+    /// The same as far as it has a say in decisions about one action.
+    pub(super) fn about(&self, action: Action) -> Self {
+        Self { action: Some(action), ..self.clone() }
+    }
+
+    /// The definitions of a rule, each with its module.
+    pub(super) fn definitions(&self, name: &RuleName) -> impl Iterator<Item = (&Ref<Module>, &Ref<Rule>)> {
+        self.rules.get(name).into_iter().flatten().map(|(module, rule)| (module, rule))
+    }
+
+    /// Whether a body may hold for the action: no condition on the action that it begins with is false.
+    pub(super) fn may_hold(&self, scope: &Scope, body: &Query) -> bool {
+        let Some(action) = self.action else { return true };
+        super::guard::leading(self, scope, body, action) != Some(false)
     }
 
     pub(super) fn rules(&self) -> impl Iterator<Item = (&RuleName, &Ref<Rule>)> {
@@ -86,8 +106,7 @@ impl Program {
         for (module, rule) in self.rules.get(name).into_iter().flatten() {
             let mut walk = Walk {
                 program: self,
-                package: &name.0,
-                imports: imports(module),
+                scope: Scope::of(name, module),
                 scopes: Vec::new(),
                 found: &mut references,
             };
@@ -203,12 +222,34 @@ pub(super) fn literal(expr: &Expr) -> Option<String> {
     }
 }
 
+/// What names mean in a module.
+#[derive(Default)]
+pub(super) struct Scope {
+    package: Vec<String>,
+    imports: BTreeMap<String, Vec<String>>,
+}
+
+impl Scope {
+    pub(super) fn of((package, _): &RuleName, module: &Module) -> Self {
+        Self { package: package.split('.').map(str::to_owned).collect(), imports: imports(module) }
+    }
+
+    pub(super) fn package(&self) -> Vec<String> {
+        self.package.clone()
+    }
+
+    /// A reference with its import written out.
+    pub(super) fn full(&self, name: &str, path: Vec<String>) -> Vec<String> {
+        let root = self.imports.get(name).cloned().unwrap_or_else(|| vec![name.to_owned()]);
+        [root, path].concat()
+    }
+}
+
 /// Collects the references of a rule. A name is local where the rule binds it; everywhere else it is the
 /// package's.
 struct Walk<'a> {
     program: &'a Program,
-    package: &'a str,
-    imports: BTreeMap<String, Vec<String>>,
+    scope: Scope,
     scopes: Vec<BTreeSet<String>>,
     found: &'a mut Vec<Reference>,
 }
@@ -217,12 +258,18 @@ impl Walk<'_> {
     fn rule(&mut self, rule: &Rule) {
         match rule {
             Rule::Spec { head, bodies, .. } => {
+                let held: Vec<&RuleBody> =
+                    bodies.iter().filter(|body| self.program.may_hold(&self.scope, &body.query)).collect();
+                if held.is_empty() && !bodies.is_empty() {
+                    return;
+                }
+                let bodies = held;
                 let mut arguments = BTreeSet::new();
                 if let RuleHead::Func { args, .. } = head {
                     args.iter().for_each(|argument| bind(argument, &mut arguments));
                 }
                 self.scopes.push(arguments);
-                self.head(head, bodies);
+                self.head(head, &bodies);
                 for body in bodies {
                     self.scopes.push(bound(&body.query));
                     if let Some(assign) = &body.assign {
@@ -241,7 +288,7 @@ impl Walk<'_> {
     }
 
     /// The head sees what every body binds.
-    fn head(&mut self, head: &RuleHead, bodies: &[RuleBody]) {
+    fn head(&mut self, head: &RuleHead, bodies: &[&RuleBody]) {
         let mut bodies = bodies.iter().map(|body| bound(&body.query));
         let first = bodies.next().unwrap_or_default();
         self.scopes.push(bodies.fold(first, |all, body| all.intersection(&body).cloned().collect()));
@@ -401,17 +448,13 @@ impl Walk<'_> {
         if self.scopes.iter().any(|scope| scope.contains(&name)) {
             return None;
         }
-        let full = match self.imports.get(&name) {
-            Some(import) => [import.clone(), rest].concat(),
-            None => [vec![name], rest].concat(),
-        };
+        let full = self.scope.full(&name, rest);
         let (root, rest) = full.split_first()?;
         match root.as_str() {
             "input" => Some(Target::Input(rest.to_vec())),
             "data" => Some(Target::Data(rest.to_vec())),
-            name if self.program.rules.contains_key(&(self.package.to_owned(), name.to_owned())) => {
-                let package = self.package.split('.').map(str::to_owned).collect::<Vec<_>>();
-                Some(Target::Data([package, full].concat()))
+            name if self.program.rules.contains_key(&(self.scope.package.join("."), name.to_owned())) => {
+                Some(Target::Data([self.scope.package(), full].concat()))
             }
             _ => None,
         }
@@ -432,7 +475,7 @@ fn literal_keys(expr: &Expr) -> Vec<String> {
 }
 
 /// The names a query binds, not counting the queries within it.
-fn bound(query: &Query) -> BTreeSet<String> {
+pub(super) fn bound(query: &Query) -> BTreeSet<String> {
     let mut names = BTreeSet::new();
     for statement in &query.stmts {
         match &statement.literal {
@@ -452,7 +495,7 @@ fn bound(query: &Query) -> BTreeSet<String> {
     names
 }
 
-fn bind(pattern: &Expr, names: &mut BTreeSet<String>) {
+pub(super) fn bind(pattern: &Expr, names: &mut BTreeSet<String>) {
     match pattern {
         Expr::Var { value: Value::String(name), .. } => {
             names.insert(name.to_string());

@@ -11,7 +11,7 @@ use anyhow::{Context, Result, bail};
 use regorus::Value;
 use serde::{Deserialize, Serialize};
 
-use super::glob;
+use super::{glob, predicates, recorder};
 
 /// What evaluations draw from time and chance: for each function, by the JSON array of its arguments, the result.
 /// It is OPA's `nd_builtin_cache`.
@@ -61,17 +61,17 @@ const FUNCTIONS: &[Function] = &[
 
 /// Whether the host gives a function of that name.
 pub(super) fn known(name: &str) -> bool {
-    FUNCTIONS.iter().any(|(known, _, _)| *known == name)
+    names().any(|known| known == name)
 }
 
 /// The names the host gives.
 pub(super) fn names() -> impl Iterator<Item = &'static str> {
-    FUNCTIONS.iter().map(|(name, _, _)| *name)
+    FUNCTIONS.iter().chain(predicates::FUNCTIONS).map(|(name, _, _)| *name)
 }
 
 /// Gives an engine the functions.
 pub(super) fn register(engine: &mut regorus::Engine) -> Result<()> {
-    for (name, arguments, function) in FUNCTIONS {
+    for (name, arguments, function) in FUNCTIONS.iter().chain(predicates::FUNCTIONS) {
         engine.add_extension(
             (*name).to_owned(),
             *arguments,
@@ -168,7 +168,13 @@ fn glob_match(arguments: &[Value]) -> Result<Value> {
         }
         _ => bail!("the delimiters of glob.match are an array or null"),
     };
-    Ok(Value::from(glob::matches(pattern.as_string()?, &delimiters, text.as_string()?)?))
+    let (pattern, text) = (pattern.as_string()?, text.as_string()?);
+    if delimiters == ['/'] {
+        predicates::glob_tested(text, pattern);
+    } else {
+        recorder::whole(text);
+    }
+    Ok(Value::from(glob::matches(pattern, &delimiters, text)?))
 }
 
 /// Whether a block contains an address or another block.
@@ -188,6 +194,7 @@ fn cidr_contains(arguments: &[Value]) -> Result<Value> {
         }
         Ok(parsed)
     })?;
+    recorder::block(other, outer.address(), outer.length);
     Ok(Value::from(outer.contains(Block::parse(other)?)))
 }
 
@@ -209,6 +216,11 @@ impl Block {
         let length = length.map_or(Ok(width), str::parse).ok().filter(|length| *length <= width);
         let length = length.with_context(|| format!("{text:?} is no address block"))?;
         Ok(Self { v6, bits, length })
+    }
+
+    /// An address of it.
+    fn address(self) -> IpAddr {
+        if self.v6 { IpAddr::V6(self.bits.into()) } else { IpAddr::V4(((self.bits >> 96) as u32).into()) }
     }
 
     fn contains(self, other: Self) -> bool {

@@ -1,14 +1,14 @@
 //! Evaluation: an input becomes a decision, whatever happens on the way.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroU32;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use regorus::utils::limits::ExecutionTimerConfig;
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::ast::Program;
 use super::builtins::Drawn;
@@ -16,10 +16,14 @@ use super::bundle::{Bundle, PolicyFile, sha256};
 use super::decision::Decision;
 use super::error::{PolicyError, one_line, split_engine_message};
 use super::floor::Floor;
+use super::flow::{Flow, Obstacle};
 use super::implied::Tools;
 use super::input::Input;
+use super::names::Names;
 use super::reads::Reads;
-use super::{builtins, lint};
+use super::recorder::{self, Region};
+use super::{builtins, lint, predicates};
+use crate::event::{ACTIONS, Action};
 
 /// The rule that is the decision.
 const ENTRY: &str = "data.authz.decision";
@@ -47,15 +51,31 @@ pub struct Engine {
     limit: Duration,
 }
 
-#[derive(Debug)]
 struct Policy {
     digest: String,
+    program: Program,
+    data: Map<String, Value>,
     reads: Reads,
+    /// By action, made when first asked for.
+    aspects: [OnceLock<Aspect>; ACTIONS.len()],
+    names: Arc<Names>,
     floor: Floor,
     actions: BTreeSet<String>,
     tools: Tools,
     /// As loaded, to start anew from after a panic.
     pristine: regorus::Engine,
+}
+
+impl std::fmt::Debug for Policy {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Policy").field("digest", &self.digest).finish_non_exhaustive()
+    }
+}
+
+/// What the policy has to do with one action.
+struct Aspect {
+    reads: Reads,
+    flow: Flow,
 }
 
 /// What one evaluation came to.
@@ -76,6 +96,9 @@ pub struct Evaluation {
     /// What it looked at of time and chance.
     #[serde(rename = "nd_builtin_cache", skip_serializing_if = "Drawn::is_empty")]
     pub drawn: Drawn,
+    /// How much of the resource's name settles the decision.
+    #[serde(skip)]
+    pub region: Region,
 }
 
 fn microseconds<S: serde::Serializer>(cost: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
@@ -99,7 +122,10 @@ impl Engine {
         let tools = Tools::parse(&fixed(engine.clone(), TOOLS)?)?;
         let (digest, reads) = (bundle.digest(), Reads::of(&program));
         let actions = bundle.actions();
-        let policy = Policy { digest, reads, floor, tools, actions, pristine: engine.clone() };
+        let names = Arc::new(Names::new(Flow::of(&program, &bundle.data).groups));
+        let (data, aspects) = (bundle.data.clone(), Default::default());
+        let pristine = engine.clone();
+        let policy = Policy { digest, program, data, reads, aspects, names, floor, tools, actions, pristine };
         Ok(Self { engine, policy: Arc::new(policy), limit: LIMIT })
     }
 
@@ -118,6 +144,38 @@ impl Engine {
     /// What the policy looks at.
     pub fn reads(&self) -> &Reads {
         &self.policy.reads
+    }
+
+    /// What the policy looks at to decide about an action.
+    pub fn reads_about(&self, action: Action) -> &Reads {
+        &self.aspect(action).reads
+    }
+
+    /// What keeps verdicts about an action to the exact resource.
+    pub fn obstacles(&self, action: Action) -> impl Iterator<Item = &Obstacle> {
+        self.aspect(action).flow.obstacles.iter()
+    }
+
+    /// The same of all actions, each with those that it is about.
+    pub fn all_obstacles(&self) -> BTreeMap<&Obstacle, Vec<Action>> {
+        let mut all = BTreeMap::<_, Vec<Action>>::new();
+        for (action, _) in ACTIONS {
+            self.obstacles(*action).for_each(|obstacle| all.entry(obstacle).or_default().push(*action));
+        }
+        all
+    }
+
+    /// The names that the policy looks for anywhere in a path.
+    pub fn names(&self) -> &Arc<Names> {
+        &self.policy.names
+    }
+
+    fn aspect(&self, action: Action) -> &Aspect {
+        let policy = &self.policy;
+        policy.aspects[action as usize - 1].get_or_init(|| {
+            let program = policy.program.about(action);
+            Aspect { reads: Reads::of(&program), flow: Flow::of(&program, &policy.data) }
+        })
     }
 
     /// What holds even if nobody decides.
@@ -155,14 +213,28 @@ impl Engine {
         let start = Instant::now();
         let (input_hash, exact) = hash(input);
         builtins::begin(given);
+        self.record(input);
         let outcome = exact.and_then(|()| self.evaluate(input));
-        let drawn = builtins::drawn();
+        let (drawn, region) = (builtins::drawn(), recorder::region());
         let (decision, cause) = match outcome {
             Ok(decision) => (decision, None),
             Err(cause) => (Decision::deny("policy-error", "The policy could not be evaluated."), Some(cause)),
         };
         let (output_hash, _) = hash(&serde_json::to_value(&decision).unwrap_or_default());
-        Evaluation { decision, cause, input_hash, output_hash, cost: start.elapsed(), drawn }
+        Evaluation { decision, cause, input_hash, output_hash, cost: start.elapsed(), drawn, region }
+    }
+
+    /// Lets the recorder listen, and tells it what it does not hear.
+    fn record(&self, input: &Value) {
+        let text = |pointer| input.pointer(pointer).and_then(Value::as_str);
+        let id = text("/resource/id");
+        recorder::begin(id, text("/resource/properties/ip"), &self.policy.names);
+        let action = text("/action/name").and_then(Action::from_name);
+        let Some((id, flow)) = id.zip(action.map(|action| &self.aspect(action).flow)) else { return };
+        flow.literals.iter().for_each(|literal| recorder::exact(id, literal));
+        if !flow.obstacles.is_empty() {
+            recorder::whole(id);
+        }
     }
 
     fn evaluate(&mut self, input: &Value) -> Result<Decision, String> {
@@ -204,7 +276,9 @@ pub(super) fn compile(bundle: &Bundle, tests: &[PolicyFile]) -> Result<regorus::
     let refused = |error: anyhow::Error| PolicyError::from_engine(&error);
     builtins::register(&mut engine).map_err(refused)?;
     for file in bundle.policies.iter().chain(tests) {
-        engine.add_policy(file.origin.clone(), file.text.clone()).map_err(refused)?;
+        let native = predicates::in_place_of(&file.path).filter(|_| file.library);
+        let text = native.map_or_else(|| file.text.clone(), str::to_owned);
+        engine.add_policy(file.origin.clone(), text).map_err(refused)?;
     }
     engine.add_data(regorus::Value::from(Value::Object(bundle.data.clone()))).map_err(refused)?;
     Ok(engine)

@@ -48,6 +48,26 @@ pub(super) fn matches(pattern: &str, delimiters: &[char], text: &str) -> Result<
     })
 }
 
+/// What every match begins with, and the rest of the pattern.
+pub(super) fn literal_prefix(pattern: &str) -> (String, &str) {
+    let end = pattern.find(['*', '?', '[', '{', '\\']).unwrap_or(pattern.len());
+    (pattern[..end].to_owned(), &pattern[end..])
+}
+
+/// A whole name that is in every path that the pattern matches, where `/` is its delimiter. Only for a pattern
+/// whose beginning tells nothing.
+pub(super) fn required_name(pattern: &str) -> Option<String> {
+    let special = |text: &str| text.contains(['*', '?', '[', ']', '{', '}', ',', '\\']);
+    if literal_prefix(pattern).0.len() > 1 || pattern.contains(['[', '{', '\\']) {
+        return None;
+    }
+    pattern
+        .split('/')
+        .filter(|name| !name.is_empty() && !special(name))
+        .max_by_key(|name| name.len())
+        .map(str::to_owned)
+}
+
 impl Glob {
     fn parse(pattern: &str) -> Result<Self> {
         let mut alternatives = Vec::new();

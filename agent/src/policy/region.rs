@@ -1,17 +1,20 @@
 //! How far a decision may be remembered.
 //!
 //! A decision holds for every operation that agrees with this one in all that the policy looks at. The
-//! key under which the kernel remembers is (domain, action, resource): the domain stands for everything
-//! the policy looks at besides action and resource.
+//! key under which enforcement points remember is (domain, action, resource): the domain stands for everything
+//! the policy looks at besides action and resource, and of the resource's name only those leading bits count
+//! that settled the tests made on it ([`super::recorder`]).
 
 use std::time::Duration;
 
 use serde_json::Value;
 
 use super::decision::Effect;
-use super::engine::Evaluation;
+use super::engine::{Engine, Evaluation};
 use super::input::Input;
 use super::reads::{Field, Reads, dotted};
+use super::recorder::Region;
+use crate::event::ActionName;
 
 /// How far a decision may be remembered.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,8 +24,10 @@ pub enum Remember {
         /// What it depends on that no key holds.
         why: String,
     },
-    /// It holds for the same domain, action and resource.
-    Exact {
+    /// It holds for the same domain and action, and every resource of the region.
+    Within {
+        /// How much of the resource's name counts.
+        region: Region,
         /// For how long; without one as long as the policy is loaded.
         ttl: Option<Duration>,
     },
@@ -80,22 +85,14 @@ fn part(field: &Field) -> Part {
     if DOMAIN.iter().any(within) { Part::Domain } else { Part::Event }
 }
 
-/// The domain of an operation, or none where the policy looks at something that no domain can stand for.
+/// The domain of an operation. What no domain can stand for is not in it: see [`remember`].
 pub fn domain_key(reads: &Reads, input: &Input) -> Option<DomainKey> {
     let input = input.to_value();
     let mut values = Vec::new();
-    for field in reads.widest() {
-        match part(field) {
-            Part::Key => {}
-            // What no operation of this action has cannot differ.
-            Part::Event if constant(field, &input) => {}
-            Part::Event => return None,
-            Part::Domain => {
-                let value = field.iter().try_fold(&input, |value, name| value.get(name));
-                // A missing value and null are different things to a policy.
-                values.push((dotted(field), value.is_some(), value.cloned().unwrap_or_default()));
-            }
-        }
+    for field in reads.widest().filter(|field| matches!(part(field), Part::Domain)) {
+        let value = field.iter().try_fold(&input, |value, name| value.get(name));
+        // A missing value and null are different things to a policy.
+        values.push((dotted(field), value.is_some(), value.cloned().unwrap_or_default()));
     }
     serde_json_canonicalizer::to_vec(&values).ok().map(DomainKey)
 }
@@ -125,7 +122,7 @@ fn constant(field: &Field, input: &Value) -> bool {
 }
 
 /// How far the decision about this input may be remembered.
-pub fn remember(reads: &Reads, input: &Input, evaluation: &Evaluation) -> Remember {
+pub fn remember(engine: &Engine, input: &Input, evaluation: &Evaluation) -> Remember {
     let never = |why: &str| Remember::Never { why: why.to_owned() };
     if let Some(cause) = &evaluation.cause {
         return never(&format!("the policy gave no decision: {cause}"));
@@ -149,9 +146,12 @@ pub fn remember(reads: &Reads, input: &Input, evaluation: &Evaluation) -> Rememb
     if id.starts_with("foreign:") || id.starts_with("unknown:") || id.contains('\0') {
         return never("the resource has no name that identifies it");
     }
-    match blocking(reads, input) {
+    let ActionName::Own(action) = input.action.name else {
+        return never("no enforcement point sees this action");
+    };
+    match blocking(engine.reads_about(action), input) {
         Some(field) => never(&format!("the policy reads input.{field}, which is not part of the key")),
-        None => Remember::Exact { ttl },
+        None => Remember::Within { region: evaluation.region, ttl },
     }
 }
 

@@ -8,19 +8,11 @@ package authz
 
 path := trim_prefix(input.resource.id, "foreign:")
 
-# The names of this list are those of hidden files and folders, or lie below one.
-secret if {
-	contains(path, "/.")
-	some name in split(path, "/")
-	name in data.authz.coding_agent.secret_names
-}
+secret if has_name(path, data.authz.coding_agent.secret_names)
 
-secret if path in data.authz.coding_agent.secret_files
+secret if is(path, data.authz.coding_agent.secret_files)
 
-secret if {
-	strings.any_prefix_match(path, ["/etc/", "/proc/"])
-	glob(path, data.authz.coding_agent.secret_patterns)
-}
+secret if glob(path, data.authz.coding_agent.secret_patterns)
 
 touches_a_file if reads
 

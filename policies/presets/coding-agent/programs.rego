@@ -2,15 +2,13 @@
 # file. Tools may be called; what a tool does to files and addresses is decided as that.
 package authz
 
-program := names[count(names) - 1] if names := split(input.resource.id, "/")
-
 deny contains {
 	"id": "coding-agent-privileged",
 	"reason": "This program acts with the rights of another user or outside the session.",
 	"advice": "Ask the user to run it.",
 } if {
 	executes
-	program in data.authz.coding_agent.privileged_programs
+	named(input.resource.id, data.authz.coding_agent.privileged_programs)
 }
 
 escalate contains {

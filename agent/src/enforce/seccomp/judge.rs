@@ -22,6 +22,7 @@ use crate::clock::monotonic_ns;
 use crate::enforce::wire;
 use crate::event::{Event, EventKind, Layer};
 use crate::pipeline::{Answer, Verdict};
+use crate::policy::names::Names;
 use crate::sys::seccomp::Listener;
 
 /// A daemon that has not been heard for so long is dead, as for the LSM programs.
@@ -62,6 +63,8 @@ pub struct Known {
     pub calls: AtomicU32,
     /// There was ever one.
     pub had_calls: AtomicBool,
+    /// The names that its policy looks for in paths.
+    pub names: RwLock<Arc<Names>>,
     /// Under which set processes were started.
     pub lineage: Lineage,
 }
@@ -191,13 +194,15 @@ impl Judge {
     }
 
     fn remembered(&self, session: &Known, event: &Event) -> Option<Verdict> {
+        // The event's names are older than what is read here: those of another policy meet another generation.
         let domain = session.domain.load(Ordering::Acquire);
         let (generation, domain) = ((domain >> 32) as u32, domain as u32);
         if domain == 0 || generation != session.generation.load(Ordering::Acquire) {
             return None;
         }
-        let hit = self.table.find(domain, event.key.as_ref()?, event.multilink)?;
-        if !hit.allow || session.audit_each {
+        let each = session.audit_each || event.leaves_trace();
+        let hit = self.table.find(domain, event.key.as_ref()?, event.multilink, !each)?;
+        if !hit.allow || each {
             let kind = EventKind::Remembered { allowed: hit.allow, evaluation: hit.evaluation };
             self.send(Event { kind, ..event.clone() });
         }
@@ -269,7 +274,12 @@ impl Judge {
 
 /// A record as an event of the session; none: it says nothing that is known.
 fn event(session: &Known, raw: &authz_event) -> Option<Event> {
-    let event = wire::event(raw).ok()?;
+    let mut event = wire::event(raw).ok()?;
+    if u32::from(raw.object) == AUTHZ_OBJ_PATH
+        && let Some(key) = &mut event.key
+    {
+        key.names = session.names.read().ok()?.mask(&key.name);
+    }
     let observe = !session.enforce.load(Ordering::Acquire);
     Some(Event { layer: Layer::Seccomp, session: session.index, observe, ..event })
 }

@@ -37,9 +37,9 @@ mod worker;
 use std::collections::HashSet;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, channel};
+use std::sync::{Arc, RwLock};
 use std::time::Instant;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -134,6 +134,7 @@ impl EnforcementPoint for Supervisor {
             moved: AtomicBool::new(false),
             calls: AtomicU32::new(session.calls.current()),
             had_calls: AtomicBool::new(false),
+            names: RwLock::new(session.engine.names().clone()),
             lineage: Lineage::default(),
         });
         if let Ok(mut sessions) = self.judge.sessions.write() {
@@ -149,6 +150,10 @@ impl EnforcementPoint for Supervisor {
             known.one_domain.store(one_domain(session), Ordering::Release);
             known.reads_arguments.store(reads_arguments(session), Ordering::Release);
             known.generation.store(session.generation, Ordering::Release);
+            // After the generation: see `Judge::remembered`.
+            if let Ok(mut names) = known.names.write() {
+                names.clone_from(session.engine.names());
+            }
             let calls = session.calls.current();
             known.had_calls.fetch_or(calls != 0, Ordering::AcqRel);
             known.calls.store(calls, Ordering::Release);
@@ -230,7 +235,8 @@ impl VerdictSink for Supervisor {
 
     fn remember(&mut self, verdict: Remembered<'_>) -> Result<(), String> {
         let until = verdict.ttl.map(|ttl| Instant::now() + ttl);
-        self.judge.table.insert(verdict.domain, verdict.key.clone(), verdict.allow, until, verdict.evaluation)
+        let Remembered { session, domain, key, region, allow, evaluation, .. } = verdict;
+        self.judge.table.insert(session, domain, key, region, table::Verdict { allow, until, evaluation })
     }
 
     fn park(&mut self, _tid: i32, ticket: u64) {

@@ -1,6 +1,7 @@
 //! What becomes of calls that cannot be decided: of real ones, of a thread with a filter of its own.
 
 use std::path::Path;
+use std::sync::RwLock;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64};
 use std::sync::mpsc::{channel, sync_channel};
 use std::time::Duration;
@@ -42,6 +43,7 @@ fn session(listener: Listener, enforce: bool) -> Arc<Known> {
         moved: AtomicBool::new(false),
         calls: AtomicU32::new(0),
         had_calls: AtomicBool::new(false),
+        names: RwLock::default(),
         lineage: Lineage::default(),
     })
 }

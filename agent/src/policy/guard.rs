@@ -1,0 +1,113 @@
+//! Conditions on the action at the beginning of a rule's body. A body that begins with a false one has no say in
+//! decisions about that action: the engine looks at conditions in their order.
+
+use regorus::unstable::{BoolOp, Expr, Literal, Query, Rule, RuleHead};
+
+use super::ast::{Program, RuleName, Scope, chain, literal};
+use crate::event::Action;
+
+/// How deep rules may stand behind each other.
+const DEPTH: usize = 8;
+
+/// Whether the conditions that a body begins with hold for the action; none where that is not known: the first
+/// one that is about something else ends the beginning.
+pub(super) fn leading(program: &Program, scope: &Scope, body: &Query, action: Action) -> Option<bool> {
+    Guard { program, scope, action, depth: DEPTH }.leading(body)
+}
+
+struct Guard<'a> {
+    program: &'a Program,
+    scope: &'a Scope,
+    action: Action,
+    depth: usize,
+}
+
+impl Guard<'_> {
+    fn leading(&self, body: &Query) -> Option<bool> {
+        for statement in &body.stmts {
+            if !statement.with_mods.is_empty() {
+                return None;
+            }
+            let holds = match &statement.literal {
+                Literal::Expr { expr, .. } => self.holds(expr)?,
+                Literal::NotExpr { expr, .. } => !self.holds(expr)?,
+                _ => return None,
+            };
+            if !holds {
+                return Some(false);
+            }
+        }
+        Some(true)
+    }
+
+    fn holds(&self, expr: &Expr) -> Option<bool> {
+        let name = self.action.as_str();
+        match expr {
+            Expr::Var { .. } => self.rule(expr),
+            Expr::BoolExpr { op, lhs, rhs, .. } => {
+                let text = if self.is_name(lhs) {
+                    literal(rhs)
+                } else {
+                    literal(lhs).filter(|_| self.is_name(rhs))
+                }?;
+                match op {
+                    BoolOp::Eq => Some(text == name),
+                    BoolOp::Ne => Some(text != name),
+                    _ => None,
+                }
+            }
+            Expr::Membership { key: None, value, collection, .. } if self.is_name(value) => {
+                match collection.as_ref() {
+                    Expr::Set { items, .. } | Expr::Array { items, .. } => {
+                        let texts = items.iter().map(|item| literal(item)).collect::<Option<Vec<_>>>()?;
+                        Some(texts.iter().any(|text| text == name))
+                    }
+                    _ => None,
+                }
+            }
+            Expr::Call { fcn, params, .. } => match (chain(fcn), &params[..]) {
+                (Some((function, path, ..)), [text, prefix])
+                    if function == "startswith" && path.is_empty() && self.is_name(text) =>
+                {
+                    literal(prefix).map(|prefix| name.starts_with(&prefix))
+                }
+                _ => None,
+            },
+            _ => None,
+        }
+    }
+
+    fn is_name(&self, expr: &Expr) -> bool {
+        chain(expr).is_some_and(|(name, path, whole, _)| {
+            whole && self.scope.full(&name, path).iter().map(String::as_str).eq(["input", "action", "name"])
+        })
+    }
+
+    /// A rule that says nothing but conditions on the action.
+    fn rule(&self, expr: &Expr) -> Option<bool> {
+        let (name, ..) = chain(expr)?;
+        let name: RuleName = (self.scope.package().join("."), name);
+        let mut known = false;
+        for (module, rule) in self.program.definitions(&name) {
+            let Rule::Spec { head: RuleHead::Compr { assign: None, refr, .. }, bodies, .. } = rule.as_ref()
+            else {
+                return None;
+            };
+            if self.depth == 0 || bodies.is_empty() || !matches!(refr.as_ref(), Expr::Var { .. }) {
+                return None;
+            }
+            let scope = Scope::of(&name, module);
+            let guard = Guard { scope: &scope, depth: self.depth - 1, ..*self };
+            for body in bodies {
+                if body.assign.is_some() {
+                    return None;
+                }
+                if guard.leading(&body.query)? {
+                    return Some(true);
+                }
+            }
+            known = true;
+        }
+        known.then_some(false)
+    }
+}
