@@ -14,7 +14,7 @@ from fsscript import Script
 from harness import check
 from native import ALLOW, BARE, SEED, Place, compiled, identities
 
-COUNT = int(os.environ.get("FSDIFF_COUNT", 50_000))
+COUNT = int(os.environ.get("FSDIFF_COUNT", 10_000))
 BATCH = 200
 # Bare runs of a batch, one of which must be as the bound one.
 RUNS = 4
