@@ -300,6 +300,10 @@ pub fn significant_bits(key: &Key, region: Region) -> Option<usize> {
         _ => whole,
     };
     let bits = bits.min(whole);
+    // An abstract name may have a NUL in it, so one behind a name tells it from no longer one.
+    if u32::from(key.object) == AUTHZ_OBJ_UNIX_ABSTRACT && bits > key.name.len() * 8 {
+        return None;
+    }
     (bits <= AUTHZ_KEY_MAX as usize * 8).then_some(bits)
 }
 
@@ -404,6 +408,7 @@ mod tests {
             (AUTHZ_OBJ_PATH, Action::NetConnect, b"/run/x", 48, 0, Some(8)),
             (AUTHZ_OBJ_UNIX_PATH, Action::NetConnect, b"/run/x", 9, 0, Some(0)),
             (AUTHZ_OBJ_UNIX_ABSTRACT, Action::NetConnect, b"x", 50, 0, Some(2)),
+            (AUTHZ_OBJ_UNIX_ABSTRACT, Action::NetConnect, b"x", 64, 0, None),
             (AUTHZ_OBJ_ADDRESS, Action::NetConnect, &address, 3, 8, Some(72)),
             (AUTHZ_OBJ_ADDRESS, Action::NetConnect, &address, 49, 8, Some(232)),
             (AUTHZ_OBJ_ANON, Action::FileRead, b"pipefs", 40, 0, Some(0)),

@@ -72,8 +72,12 @@ impl Program {
     }
 
     /// Whether a body may hold for the action: no condition on the action that it begins with is false.
-    pub(super) fn may_hold(&self, scope: &Scope, body: &Query) -> bool {
+    pub(super) fn may_hold(&self, scope: &Scope, head: &RuleHead, body: &Query) -> bool {
         let Some(action) = self.action else { return true };
+        // An argument may have the name of a rule.
+        if matches!(head, RuleHead::Func { .. }) {
+            return true;
+        }
         super::guard::leading(self, scope, body, action) != Some(false)
     }
 
@@ -258,8 +262,10 @@ impl Walk<'_> {
     fn rule(&mut self, rule: &Rule) {
         match rule {
             Rule::Spec { head, bodies, .. } => {
-                let held: Vec<&RuleBody> =
-                    bodies.iter().filter(|body| self.program.may_hold(&self.scope, &body.query)).collect();
+                let held: Vec<&RuleBody> = bodies
+                    .iter()
+                    .filter(|body| self.program.may_hold(&self.scope, head, &body.query))
+                    .collect();
                 if held.is_empty() && !bodies.is_empty() {
                     return;
                 }

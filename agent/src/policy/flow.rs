@@ -126,7 +126,7 @@ impl Walk<'_> {
             return;
         };
         let bodies: Vec<&RuleBody> =
-            bodies.iter().filter(|body| self.program.may_hold(&self.scope, &body.query)).collect();
+            bodies.iter().filter(|body| self.program.may_hold(&self.scope, head, &body.query)).collect();
         if bodies.is_empty() && !matches!(rule, Rule::Spec { bodies, .. } if bodies.is_empty()) {
             return;
         }

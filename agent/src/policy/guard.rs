@@ -3,7 +3,7 @@
 
 use regorus::unstable::{BoolOp, Expr, Literal, Query, Rule, RuleHead};
 
-use super::ast::{Program, RuleName, Scope, chain, literal};
+use super::ast::{Program, RuleName, Scope, bound, chain, literal};
 use crate::event::Action;
 
 /// How deep rules may stand behind each other.
@@ -24,11 +24,18 @@ struct Guard<'a> {
 
 impl Guard<'_> {
     fn leading(&self, body: &Query) -> Option<bool> {
+        let local = bound(body);
         for statement in &body.stmts {
             if !statement.with_mods.is_empty() {
                 return None;
             }
             let holds = match &statement.literal {
+                // A name that the body binds is no rule's.
+                Literal::Expr { expr, .. } | Literal::NotExpr { expr, .. }
+                    if chain(expr).is_some_and(|(name, ..)| local.contains(&name)) =>
+                {
+                    return None;
+                }
                 Literal::Expr { expr, .. } => self.holds(expr)?,
                 Literal::NotExpr { expr, .. } => !self.holds(expr)?,
                 _ => return None,

@@ -304,3 +304,50 @@ fn verdicts_of_the_presets_hold_for_regions() {
         assert!(!found.exact && found.id_bits <= region.len() * 8, "{name} {id}: {found:?}");
     }
 }
+
+#[test]
+fn a_rule_about_another_action_has_no_say() {
+    let mut engine = rule("{ reads; input.resource.properties.exists }");
+    assert!(is_remembered(&mut engine, &input(Action::FileWrite, "/x")));
+    assert!(matches!(remembered(&mut engine, &input(Action::FileRead, "/x")), Remember::Never { .. }));
+    // What stands behind a false condition is not looked at, not even for its error.
+    let mut engine = rule("{ reads; to_number(input.resource.id) > 1 }");
+    assert!(is_remembered(&mut engine, &input(Action::FileWrite, "/x")));
+}
+
+#[test]
+fn a_name_that_is_not_the_rules_is_no_condition() {
+    for rules in [
+        "allow contains {\"id\": \"x\"} if f(1)\nf(reads) if { reads; input.resource.properties.exists }",
+        "allow contains {\"id\": \"x\"} if { some reads; reads = 1; reads; input.resource.properties.exists }",
+        "allow contains {\"id\": \"x\"} if { reads := 1; reads; input.resource.properties.exists }",
+    ] {
+        let Ok(mut engine) = engine(rules) else { continue };
+        let input = input(Action::FileWrite, "/x");
+        assert!(matches!(remembered(&mut engine, &input), Remember::Never { .. }), "{rules}");
+    }
+}
+
+#[test]
+fn uses_of_the_name_that_nothing_records_keep_it_exact() {
+    for (condition, exact) in [
+        ("endswith(input.resource.id, \".pem\")", true),
+        ("some x in split(input.resource.id, \"/\"); x == \"a\"", true),
+        ("data.authz.tools[input.resource.id]", true),
+        ("startswith(object.get(input.resource, \"id\", \"\"), \"/a\")", true),
+        ("count({x | x := input.resource.id}) == 1", true),
+        ("input.resource.id > \"/a\"", true),
+        ("p := input.resource.id; endswith(p, \"x\")", true),
+        ("p := trim_prefix(input.resource.id, \"/x\"); p == \"/a\"", true),
+        ("p := trim_prefix(input.resource.id, \"/x\"); startswith(p, \"/a\")", false),
+        ("startswith(input.resource.id, \"/a\")", false),
+        ("input.resource.id == \"/a\"", false),
+        ("input.resource.id in [\"/a\", \"/b\"]", false),
+        ("not under(input.resource.id, \"/a\")", false),
+        ("has_name(input.resource.id, [\".ssh\"])", false),
+    ] {
+        let mut engine = rule(&format!("{{ {condition} }}"));
+        let region = engine.decide(&input(Action::FileRead, "/home/x")).region;
+        assert_eq!(region.exact, exact, "{condition}");
+    }
+}
