@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::Sender;
 use std::sync::{Arc, Condvar, Mutex, RwLock};
 use std::time::{Duration, Instant};
@@ -33,6 +33,9 @@ const GRACE: Duration = Duration::from_secs(5);
 
 /// How often a waiting worker looks whether its thread still lives.
 const LOOK: Duration = Duration::from_millis(250);
+
+/// Events that may wait for the loop before workers do.
+const QUEUE_MAX: usize = 4096;
 
 /// What workers know of a session.
 #[derive(Debug)]
@@ -110,6 +113,8 @@ pub struct Judge {
     pub sessions: RwLock<HashMap<u32, Arc<Known>>>,
     events: Mutex<Sender<Event>>,
     wake: Arc<EventFd>,
+    /// Events that the loop has not taken yet.
+    pub queued: AtomicUsize,
     slots: Mutex<HashMap<u64, Arc<Slot>>>,
     last_ticket: AtomicU64,
     heartbeat_ns: AtomicU64,
@@ -124,6 +129,7 @@ impl Judge {
             sessions: RwLock::default(),
             events: Mutex::new(events),
             wake,
+            queued: AtomicUsize::new(0),
             slots: Mutex::default(),
             last_ticket: AtomicU64::new(0),
             heartbeat_ns: AtomicU64::new(monotonic_ns()),
@@ -201,6 +207,10 @@ impl Judge {
             return None;
         }
         let each = session.audit_each || event.leaves_trace();
+        // Who acts faster than the record grows waits for an answer, as at first sight.
+        if each && self.queued.load(Ordering::Relaxed) > QUEUE_MAX {
+            return None;
+        }
         let hit = self.table.find(domain, event.key.as_ref()?, event.multilink, !each)?;
         if !hit.allow || each {
             let kind = EventKind::Remembered { allowed: hit.allow, evaluation: hit.evaluation };
@@ -262,6 +272,7 @@ impl Judge {
     }
 
     fn send(&self, event: Event) {
+        self.queued.fetch_add(1, Ordering::Relaxed);
         // The receiver lives as long as the process.
         if let Ok(events) = self.events.lock() {
             events.send(event).ok();

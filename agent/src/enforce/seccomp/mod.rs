@@ -213,11 +213,14 @@ impl EnforcementPoint for Supervisor {
 
 impl EventSource for Supervisor {
     fn next(&mut self) -> Option<Result<Event, String>> {
-        let event = self.events.try_recv().ok();
+        let mut event = self.events.try_recv().ok();
         if event.is_none() {
             // Only then is there nothing to be woken for; what came in between is found by the next look.
             self.wake.read().ok();
-            return self.events.try_recv().ok().map(Ok);
+            event = self.events.try_recv().ok();
+        }
+        if event.is_some() {
+            self.judge.queued.fetch_sub(1, Ordering::Relaxed);
         }
         event.map(Ok)
     }
