@@ -86,8 +86,10 @@ class Stage:
 
     def rules(self, effect):
         """All is allowed, but for the script's operations if `effect` is deny."""
-        # The span is another each time: nothing is remembered, so that each operation has its decision.
-        rest = 'allow contains {"id": "rest", "reason": "r"} if input.context.span_id != ""\n'
+        # Told apart by name, so that no verdict about another resource serves: each has a decision of its own.
+        names = json.dumps(sorted({pair[1] for pair in self.about}), indent=1)
+        allow = 'allow contains {"id": "rest", "reason": "r"} if '
+        rest = f"{allow}is(input.resource.id, {names})\n\n{allow}not is(input.resource.id, {names})\n"
         if effect == "allow":
             return rest
         # Else the interpreter would not be come to.
