@@ -24,6 +24,25 @@ GROUP = 1234
 PYTHON = os.path.realpath("/usr/bin/python3")
 ALLOW = 'allow contains {"id": "all", "reason": "everything"} if true'
 
+# What the agents of some tests, programs in a text, do: ask at their session's socket, and write below `top`.
+ACTS = """
+import json, os, socket
+
+def ask(**fields):
+    with socket.socket(socket.AF_UNIX) as sock:
+        sock.settimeout(60)
+        sock.connect(os.environ["AUTHZ_SOCKET"])
+        sock.sendall(json.dumps(fields).encode() + b"\\n")
+        return json.loads(sock.makefile().readline())
+
+def write(name):
+    try:
+        with open(f"{top}/{name}", "w") as file:
+            file.write("text")
+    except PermissionError:
+        pass
+"""
+
 
 def compiled(name, program, *flags):
     """Compiles tests/native/NAME.c."""

@@ -11,7 +11,7 @@ import time
 
 import harness
 from harness import check, skip
-from native import BARE, HERE, PYTHON, Place, identities
+from native import ACTS, BARE, HERE, PYTHON, Place, identities
 
 # With OpenTelemetry's definitions; `cargo xtask setup` makes it.
 DECODER = HERE.parents[1] / "target/venv/bin/python"
@@ -31,25 +31,11 @@ allow contains {{"id": "rest", "reason": "everything else"}} if not startswith(i
 
 # An agent with three calls: one under a trace of its own, with a secret and something denied beneath, one denied, one under
 # the session. It tries to lead the records elsewhere.
-AGENT = """
+AGENT = ACTS + """
 import json, os, socket, sys
 
 top, elsewhere, trace, secret = sys.argv[1:]
 os.environ["OTEL_EXPORTER_OTLP_ENDPOINT"] = elsewhere
-
-def ask(**fields):
-    with socket.socket(socket.AF_UNIX) as sock:
-        sock.settimeout(60)
-        sock.connect(os.environ["AUTHZ_SOCKET"])
-        sock.sendall(json.dumps(fields).encode() + b"\\n")
-        return json.loads(sock.makefile().readline())
-
-def write(name):
-    try:
-        with open(f"{top}/{name}", "w") as file:
-            file.write("text")
-    except PermissionError:
-        pass
 
 def call(name, call_id, layer, **more):
     return ask(op="open_call", layer=layer, server="filesystem", name=name, call_id=call_id, **more)

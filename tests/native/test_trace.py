@@ -5,7 +5,7 @@ import pathlib
 
 import harness
 from harness import check, skip
-from native import BARE, PYTHON, Place, identities
+from native import ACTS, BARE, PYTHON, Place, identities
 
 POLICY = """
 deny contains {{"id": "no-prod", "reason": "Not there.", "advice": "Go elsewhere."}} if {{
@@ -17,24 +17,10 @@ allow contains {{"id": "rest", "reason": "everything else"}} if not startswith(i
 """
 
 # An agent that tells of one call, and does what the call does not say.
-AGENT = """
+AGENT = ACTS + """
 import json, os, socket, subprocess, sys
 
 top, authz = sys.argv[1:]
-
-def ask(**fields):
-    with socket.socket(socket.AF_UNIX) as sock:
-        sock.settimeout(60)
-        sock.connect(os.environ["AUTHZ_SOCKET"])
-        sock.sendall(json.dumps(fields).encode() + b"\\n")
-        return json.loads(sock.makefile().readline())
-
-def write(name):
-    try:
-        with open(f"{top}/{name}", "w") as file:
-            file.write("text")
-    except PermissionError:
-        pass
 
 write("before")
 call = ask(op="open_call", layer="hook", server="filesystem", name="write_file", call_id="toolu_7",

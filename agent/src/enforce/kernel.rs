@@ -62,16 +62,25 @@ impl Kernel {
         })
     }
 
-    /// Tells the programs which names a session's policy looks for, if they are others than before.
+    /// Tells the programs which names a session's policy looks for, if they are others than before. Without all of
+    /// them no path could be told from another: then the session is over for the programs, which deny.
     fn set_names(&mut self, index: u32, names: &Arc<Names>) -> Result<(), Error> {
-        let old = self.names.insert(index, names.clone()).unwrap_or_default();
-        if old == *names {
-            return Ok(());
+        let old = self.names.remove(&index).unwrap_or_default();
+        if old != *names
+            && let Err(error) = self.exchange_names(index, &old, names)
+        {
+            self.lsm.set_session(index, authz_session::default())?;
+            return Err(error);
         }
+        self.names.insert(index, names.clone());
+        Ok(())
+    }
+
+    fn exchange_names(&mut self, index: u32, old: &Names, new: &Names) -> Result<(), Error> {
         for (name, _) in old.iter() {
             self.lsm.forget_name(wire::name_key(index, name))?;
         }
-        for (name, groups) in names.iter() {
+        for (name, groups) in new.iter() {
             self.lsm.set_name(wire::name_key(index, name), groups)?;
         }
         Ok(())

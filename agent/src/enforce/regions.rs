@@ -142,19 +142,9 @@ impl<T> Regions<T> {
         self.known.values().map(|known| &known.value)
     }
 
-    /// Where every region begins, with its bits and what is known.
-    pub fn iter(&self) -> impl Iterator<Item = (&[u8], usize, &T)> {
-        self.known.iter().map(|(begin, known)| (begin.as_slice(), known.bits, &known.value))
-    }
-
-    /// How many regions there are.
-    pub fn len(&self) -> usize {
+    #[cfg(test)]
+    fn len(&self) -> usize {
         self.known.len()
-    }
-
-    /// Whether there is none.
-    pub fn is_empty(&self) -> bool {
-        self.known.is_empty()
     }
 }
 

@@ -2,8 +2,8 @@
 //!
 //! A [`bundle`] is loaded from folders, files and presets, checked ([`lint`]) and made into an
 //! [`engine`], which turns an [`input`] into a [`decision`]. [`reads`] says which fields of the input
-//! the policy looks at, and [`region`] how far a decision may be remembered because of it. The [`floor`]
-//! is what a policy states once for all, to hold without decisions; [`implied`] is what it knows of tools. What two
+//! the policy looks at, and [`region`] how far a decision may be remembered because of it: as far as the
+//! [`recorder`] heard of tests, where [`flow`] finds no other use of the name. The [`floor`] is what a policy states once for all, to hold without decisions; [`implied`] is what it knows of tools. What two
 //! policies differ in is told by [`difference`].
 
 pub mod archive;

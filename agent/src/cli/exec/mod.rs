@@ -75,7 +75,7 @@ pub struct Exec {
     /// Folder the agent works in; may be repeated [default: the current one]
     #[arg(long, value_name = "DIR")]
     workspace: Vec<PathBuf>,
-    /// Record every allow that the kernel decides, not only how many
+    /// Record every read that is allowed from memory too, not only how many
     #[arg(long)]
     audit_each: bool,
     #[command(flatten)]
