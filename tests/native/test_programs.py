@@ -110,7 +110,7 @@ def scripts(workspace, who):
 
 def python_tests(workspace, who):
     if subprocess.run([PYTHON, "-c", "import test.test_os"], capture_output=True, check=False).returncode:
-        skip(f"programs, {who}, python's tests", "they are not installed (libpython3-testsuite)")
+        skip(f"programs, {who}, python's tests", "they are not installed (libpython3.N-testsuite)")
         return
     runner = workspace.place.tools / "pytests.py"
     shutil.copy(HERE / "pytests.py", runner)

@@ -18,6 +18,9 @@ enum Sign {
 
 use Sign::{File, Program, PythonTests, StaticBusybox, VenvModule};
 
+/// Python's own tests, whose package is named after the version that the system has.
+const PYTHON_TESTS: &str = "libpython3.N-testsuite";
+
 /// Package, its sign, and what it is for.
 const PACKAGES: &[(&str, Sign, &str)] = &[
     ("clang", Program("clang"), "compiles the eBPF programs"),
@@ -31,7 +34,7 @@ const PACKAGES: &[(&str, Sign, &str)] = &[
     ("nodejs", Program("node"), "a subject of the tests"),
     ("python3", Program("python3"), "a subject of the tests"),
     ("python3-venv", VenvModule, "holds the Python packages under target/"),
-    ("libpython3-testsuite", PythonTests, "a subject of the tests"),
+    (PYTHON_TESTS, PythonTests, "a subject of the tests"),
     ("bubblewrap", Program("bwrap"), "a subject of the tests"),
     ("iproute2", Program("ip"), "network of the tests"),
     ("openssl", Program("openssl"), "certificates of the tests"),
@@ -51,19 +54,40 @@ const PYTHON: &[(&str, &str)] = &[
 
 /// Installs what is missing, saying so first; without anything missing it says and changes nothing.
 pub fn run() -> Result<()> {
-    let missing: Vec<_> = PACKAGES.iter().filter(|(_, sign, _)| !present(sign)).collect();
-    if !missing.is_empty() {
-        eprintln!("xtask: installing with apt-get:");
-        for (package, _, purpose) in &missing {
-            eprintln!("  {package:<18} {purpose}");
-        }
-        install(&missing.iter().map(|(package, ..)| *package).collect::<Vec<_>>())?;
-        let still: Vec<&str> =
-            missing.iter().filter(|(_, sign, _)| !present(sign)).map(|(package, ..)| *package).collect();
-        ensure!(still.is_empty(), "installed, but without effect: {}", still.join(", "));
+    // What is named after the version of Python comes once there is one.
+    let (named, later): (Vec<_>, Vec<_>) =
+        PACKAGES.iter().partition(|(package, ..)| *package != PYTHON_TESTS);
+    for packages in [named, later] {
+        system(packages.into_iter().filter(|(_, sign, _)| !present(sign)).collect())?;
     }
     rust_components()?;
     python()
+}
+
+fn system(missing: Vec<&(&str, Sign, &str)>) -> Result<()> {
+    if missing.is_empty() {
+        return Ok(());
+    }
+    eprintln!("xtask: installing with apt-get:");
+    let names = missing.iter().map(|(package, ..)| name(package)).collect::<Result<Vec<_>>>()?;
+    for (package, (_, _, purpose)) in names.iter().zip(&missing) {
+        eprintln!("  {package:<22} {purpose}");
+    }
+    install(&names.iter().map(String::as_str).collect::<Vec<_>>())?;
+    let still: Vec<&str> =
+        missing.iter().filter(|(_, sign, _)| !present(sign)).map(|(package, ..)| *package).collect();
+    ensure!(still.is_empty(), "installed, but without effect: {}", still.join(", "));
+    Ok(())
+}
+
+/// What the package is called here.
+fn name(package: &str) -> Result<String> {
+    if package != PYTHON_TESTS {
+        return Ok(package.to_owned());
+    }
+    let program = fs::read_link("/usr/bin/python3").context("/usr/bin/python3 is no link to a version")?;
+    let version = program.file_name().context("/usr/bin/python3 leads nowhere")?.to_string_lossy();
+    Ok(format!("lib{version}-testsuite"))
 }
 
 /// The interpreter of the virtual environment; `agent/tests/rego_cross_check.rs` knows the place too.
