@@ -25,6 +25,11 @@ def network():
     harness.bare(["ip", "link", "set", "lo", "up"])
 
 
+def causes(session):
+    """Why the policy itself gave no decision, as the ledger has it."""
+    return [entry.get("causes") for entry in control.ledger("--session", session, "--effect", "deny")]
+
+
 def compare(name, bare, run):
     # The probe's last line counts the stops that were seen; the rest is the workload's own.
     check(f"workload, {name}: the result is that of the bare run", run.stdout == bare.stdout and not run.returncode,
@@ -38,7 +43,7 @@ def compare(name, bare, run):
     stats = summary["summary"]
     check(f"workload, {name}: each operation was decided by the daemon",
           stats["operations"] > 500 and not any(stats[key] for key in ("remembered", "denied", "held", "failed", "lost")),
-          stats)
+          (stats, causes(summary["session"]) if stats["denied"] or stats["failed"] else ""))
 
 
 def run():

@@ -212,9 +212,11 @@ impl Engine {
     fn decide_drawing(&mut self, input: &Value, given: Option<&Drawn>) -> Evaluation {
         let start = Instant::now();
         let (input_hash, exact) = hash(input);
-        builtins::begin(given);
-        self.record(input);
-        let outcome = exact.and_then(|()| self.evaluate(input));
+        let mut outcome = self.attempt(input, given, &exact);
+        // The limit goes by the clock on the wall: a machine that stood still meanwhile passes it with any policy.
+        if outcome.as_ref().is_err_and(|cause| cause.starts_with(TOO_LONG)) {
+            outcome = self.attempt(input, given, &exact);
+        }
         let (drawn, region) = (builtins::drawn(), recorder::region());
         let (decision, cause) = match outcome {
             Ok(decision) => (decision, None),
@@ -222,6 +224,18 @@ impl Engine {
         };
         let (output_hash, _) = hash(&serde_json::to_value(&decision).unwrap_or_default());
         Evaluation { decision, cause, input_hash, output_hash, cost: start.elapsed(), drawn, region }
+    }
+
+    fn attempt(
+        &mut self,
+        input: &Value,
+        given: Option<&Drawn>,
+        exact: &Result<(), String>,
+    ) -> Result<Decision, String> {
+        builtins::begin(given);
+        self.record(input);
+        exact.clone()?;
+        self.evaluate(input)
     }
 
     /// Lets the recorder listen, and tells it what it does not hear.
