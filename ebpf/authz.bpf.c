@@ -3,6 +3,7 @@
  * The kernel side of authz. The hooks, by what they are for:
  *   life.h    task_alloc bprm_committed_creds task_fix_setuid: the label and its domain
  *   file.h    file_open file_receive path_* file_truncate: file.*
+ *   queue.h   inode_create inode_unlink: POSIX message queues
  *   attr.h    path_chmod path_chown inode_setattr inode_*xattr inode_*_acl file_ioctl: file.setattr
  *   exec.h    bprm_check_security mmap_file file_mprotect: process.exec
  *   net.h     socket_connect socket_bind socket_sendmsg unix_stream_connect unix_may_send: net.*
@@ -25,6 +26,7 @@
 #include "lib/names.h"
 #include "hooks/life.h"
 #include "hooks/file.h"
+#include "hooks/queue.h"
 #include "hooks/attr.h"
 #include "hooks/exec.h"
 #include "hooks/net.h"

@@ -233,6 +233,30 @@ static __always_inline bool_t leaves_trace(struct authz_event *e)
 	return e->action != AUTHZ_FILE_READ && e->role != AUTHZ_ROLE_LIBRARY;
 }
 
+/*
+ * True if a change that the table allows is to start anew, since its record finds no room on the ring: a daemon that
+ * lives makes some. Not where that cannot be, and not for ever: then the record is a count.
+ */
+static __always_inline bool_t no_room(struct authz_task *task, struct authz_session *session, struct call *call)
+{
+	__u64 now;
+
+	if (!leaves_trace(&call->event) || session->mode != AUTHZ_MODE_ENFORCE ||
+	    bpf_ringbuf_query(&events, BPF_RB_AVAIL_DATA) < RING_FULL) {
+		call->room_until = 0;
+		return 0;
+	}
+	now = bpf_ktime_get_ns();
+	if (!call->room_until)
+		call->room_until = now + ROOM_NS;
+	if (now > call->room_until || call->no_hold || !daemon_alive() || !can_hold() || handles_sigcont() || kick()) {
+		call->room_until = 0;
+		return 0;
+	}
+	revive_answers(call, call_identity(), call->room_until);
+	return 1;
+}
+
 /* The object of call->event is complete: decide. */
 static __noinline int decide(struct authz_task *task, struct call *call)
 {
@@ -253,6 +277,8 @@ static __noinline int decide(struct authz_task *task, struct call *call)
 	v = remembered(task, session, call);
 	if (!v)
 		return bounded(ask(task, call));
+	if (no_room(task, session, call))
+		return -ERESTARTNOINTR;
 	count(AUTHZ_COUNT_HITS);
 	__sync_fetch_and_add(&v->hits, 1);
 	call->event.effect = v->effect;

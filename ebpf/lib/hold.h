@@ -10,6 +10,8 @@
 
 #define TORN_NS 250000000ull		/* longest time a call starts anew for a path that others keep changing */
 
+#define ROOM_NS 2000000000ull		/* longest time a call starts anew for room on the ring */
+
 /* False where a restart cannot be had or would be seen. */
 static __always_inline bool_t can_hold(void)
 {

@@ -32,6 +32,7 @@ typedef __u8 bool_t;
 #define BPF_MAP_TYPE_PERCPU_ARRAY 6
 #define BPF_MAP_TYPE_LPM_TRIE 11
 #define BPF_MAP_TYPE_RINGBUF 27
+#define BPF_RB_AVAIL_DATA 0
 #define BPF_MAP_TYPE_TASK_STORAGE 29
 #define BPF_ANY 0
 #define BPF_F_NO_PREALLOC 1
@@ -61,6 +62,7 @@ struct super_block {
 	__u32 s_dev;
 	struct file_system_type *s_type;
 	unsigned long s_flags;
+	unsigned long s_magic;
 	struct list_head s_mounts;		/* until 6.17 */
 };
 
@@ -271,6 +273,7 @@ struct sockaddr_in6_raw {
 #define S_IFREG 0100000
 #define S_IFDIR 0040000
 
+#define MQUEUE_MAGIC 0x19800202ul
 #define SB_INTERNAL (1ul << 22 | 1ul << 31)	/* SB_KERNMOUNT, SB_NOUSER: pipes, sockets, memfds */
 
 #define FMODE_READ 0x1u

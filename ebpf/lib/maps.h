@@ -53,6 +53,7 @@ struct call {
 	__u64 filter;		/* authz_session.names */
 	__u32 awaiting;		/* a question is out, which the table may answer */
 	__u64 torn_until;	/* when to give up starting anew for it; 0: not begun */
+	__u64 room_until;	/* likewise, for room on the ring */
 	struct inode *inode;	/* of this hook's object, while it is not described in full */
 	struct authz_event event;
 };
@@ -110,9 +111,13 @@ struct {
 	__type(value, struct authz_answer);
 } answers SEC(".maps");
 
+/* What waits for room leaves a quarter to questions and refusals, which do not. */
+#define RING_BYTES (4 * 1024 * 1024)
+#define RING_FULL (RING_BYTES / 4 * 3)
+
 struct {
 	__uint(type, BPF_MAP_TYPE_RINGBUF);
-	__uint(max_entries, 4 * 1024 * 1024);
+	__uint(max_entries, RING_BYTES);
 } events SEC(".maps");
 
 struct {

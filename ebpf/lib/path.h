@@ -179,6 +179,9 @@ static __always_inline __u32 mount_kind(struct vfsmount *vfsmnt)
 
 	if ((unsigned long)theirs >= (unsigned long)ERR_PTR_MIN)
 		return AUTHZ_OBJ_ANON;
+	/* Until 6.1 message queues are on a mount of no namespace, and not of the kernel's own. */
+	if (!theirs && BPF_CORE_READ(vfsmnt, mnt_sb, s_magic) == MQUEUE_MAGIC)
+		return AUTHZ_OBJ_ANON;
 	if (!theirs || theirs != ours)
 		return AUTHZ_OBJ_FOREIGN;
 	return AUTHZ_OBJ_PATH;

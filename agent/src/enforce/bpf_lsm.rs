@@ -56,6 +56,8 @@ pub const HOOKS: &[Hook] = &[
     required("path_truncate"),
     // Until 6.1 ftruncate calls path_truncate.
     Hook { program: "file_truncate", hook: "file_truncate", without: "nothing: path_truncate covers it" },
+    required("inode_create"),
+    required("inode_unlink"),
     required("path_chmod"),
     required("path_chown"),
     required("inode_setattr"),

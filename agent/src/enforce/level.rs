@@ -89,9 +89,21 @@ const NEEDS: &[(Action, &[Need])] = &[
     ),
     (
         Action::FileCreate,
-        &[vital("path_mknod", "new files"), also("path_mkdir", "mkdir"), also("path_symlink", "symlink")],
+        &[
+            vital("path_mknod", "new files"),
+            also("path_mkdir", "mkdir"),
+            also("path_symlink", "symlink"),
+            also("inode_create", "new message queues"),
+        ],
     ),
-    (Action::FileDelete, &[vital("path_unlink", "unlink"), also("path_rmdir", "rmdir")]),
+    (
+        Action::FileDelete,
+        &[
+            vital("path_unlink", "unlink"),
+            also("path_rmdir", "rmdir"),
+            also("inode_unlink", "removal of message queues"),
+        ],
+    ),
     (Action::FileRename, &[vital("path_rename", "rename")]),
     (Action::FileLink, &[vital("path_link", "link")]),
     (
