@@ -96,7 +96,7 @@ class Place:
 
 def run(*options):
     """Everything; `options` are of authz mcp."""
-    for part in (layers, hostile, effects, human, endings, nested):
+    for part in (layers, tasks, hostile, effects, human, endings, nested):
         place = Place(options)
         try:
             part(place)
@@ -143,6 +143,37 @@ def layers(place):
         attributed = {entry.get("attribution") for entry in denials if entry["layer"] in ("kernel", "seccomp")}
         check(f"{kind}: the system call's to its call for certain", attributed == {"exact"}, attributed)
         place.seen.unlink()
+
+
+def tasks(place):
+    """A call whose answer is a task stays open until that is over, and what was denied under it is told with its result."""
+    for kind, meta in (("legacy", {}), ("2026-07-28", MODERN)):
+        gate = place.gate("--serialize")
+        gate.hello()
+        target = place.top / "prod" / f"task-{kind}"
+        params = {"name": "later", "arguments": {"command": f"echo x > {target}"}, **({"_meta": meta} if meta else {"task": {}})}
+        handle = gate.ask("tools/call", params)["result"]
+        identity = (handle if meta else handle["task"])["taskId"]
+        about = {"taskId": identity, **({"_meta": meta} if meta else {})}
+        working = gate.ask("tasks/get", about)["result"]
+        check(f"{kind}: a task's handle and state pass", working["status"] == "working" and not target.exists(), (handle, working))
+        result = gate.call("shell", meta, command="true")
+        check(f"{kind}: one call at a time: none beside a task", result["isError"] and f'"{identity}" of an earlier one' in words(result),
+              result)
+        over = gate.ask("tasks/get", about)["result"]
+        result = over["result"] if meta else gate.ask("tasks/result", about)["result"]
+        check(f"{kind}: what was denied under the task is told with its result",
+              f"{target}: Agents do not write production files. Write to staging. [rule prod, decision" in words(result), (over, result))
+        check(f"{kind}: then the next call is free", words(gate.call("shell", meta, command="true")) == "status 0: ")
+        gate.ask("tasks/get", {**about, "taskId": "none"})
+        gate.close()
+        entries = place.ledger()
+        called = [entry for entry in entries if (entry.get("resource") or {}).get("id") == "filesystem/later"][-1]
+        [denied] = [entry for entry in entries if (entry.get("resource") or {}).get("id") == str(target) and entry["kind"] == "decision"]
+        closed = [entry for entry in entries if entry["kind"] == "call_closed" and entry["detail"]["call"] == called["decision_id"]]
+        check(f"{kind}: the system call belongs to the task's call for certain, which is closed once, after it",
+              (denied["attribution"], denied["span_id"]) == ("exact", called["span_id"]) and len(closed) == 1
+              and called["seq"] < denied["seq"] < closed[0]["seq"], (called, denied, closed))
 
 
 def hostile(place):

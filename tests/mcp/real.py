@@ -13,7 +13,7 @@ from harness import check
 CACHE = pathlib.Path(__file__).resolve().parents[2] / "target/mcp"
 PYTHON = ["mcp==2.3.0", "mcp-server-git==2026.10.19", "mcp-server-time==2026.10.19"]
 NODE = ["@modelcontextprotocol/server-filesystem@2026.8.31", "@modelcontextprotocol/server-everything@2026.8.31",
-        "@modelcontextprotocol/sdk@1.32.2"]
+        "@modelcontextprotocol/sdk@1.32.2", "@modelcontextprotocol/client@2.4.0"]
 MODULES = CACHE / "node/node_modules/@modelcontextprotocol"
 INTERPRETER = CACHE / "py/bin/python3"
 

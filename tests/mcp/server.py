@@ -2,7 +2,8 @@
 """A small MCP server of both generations, on standard input and output. It keeps every line it gets in the file that
 MCP_SEEN names, as it got it, so that a test can tell what reached it.
 
-Tools: write_file, shell (the same by a program of its own), sleep, ask (asks its client), die, odd (answers as told).
+Tools: write_file, shell (the same by a program of its own), later (the same as a task, which runs when it is first asked about),
+sleep, ask (asks its client), die, odd (answers as told).
 """
 
 import json
@@ -14,6 +15,7 @@ import time
 TOOLS = {
     "write_file": {"path": {"type": "string"}, "content": {"type": "string"}},
     "shell": {"command": {"type": "string"}},
+    "later": {"command": {"type": "string"}},
     "sleep": {"seconds": {"type": "number"}},
     "ask": {},
     "die": {},
@@ -22,6 +24,32 @@ TOOLS = {
 }
 DISCOVERED = {"resultType": "complete", "supportedVersions": ["2026-07-28"], "capabilities": {"tools": {}, "resources": {}},
               "serverInfo": {"name": "small", "version": "1"}, "ttlMs": 0, "cacheScope": "private"}
+
+
+# By id: the command of each task, or its result.
+TASKS = {}
+
+
+def task(identity, modern, **more):
+    """A task as both generations tell of it, but for the names of two times."""
+    times = {"ttlMs": 60000, "pollIntervalMs": 10} if modern else {"ttl": 60000, "pollInterval": 10}
+    now = "2026-07-28T00:00:00Z"
+    return {"taskId": identity, "status": "working", "createdAt": now, "lastUpdatedAt": now, **times, **more}
+
+
+def later(command, modern):
+    identity = f"task-{len(TASKS)}"
+    TASKS[identity] = command
+    return {"resultType": "task", **task(identity, modern)} if modern else {"task": task(identity, modern)}
+
+
+def poll(identity, modern):
+    known = TASKS.get(identity)
+    if isinstance(known, str):
+        TASKS[identity] = call("shell", {"command": known})
+        return {**task(identity, modern), "resultType": "complete"}
+    done = {"result": known} if modern else {}
+    return {**task(identity, modern, status="completed", **done), "resultType": "complete"}
 
 
 def send(message):
@@ -68,6 +96,13 @@ def answer(message):
     if method == "tools/list":
         tools = [{"name": name, "inputSchema": {"type": "object", "properties": properties}} for name, properties in TOOLS.items()]
         return {"tools": tools, "resultType": "complete", "ttlMs": 0, "cacheScope": "private"}
+    modern = "io.modelcontextprotocol/protocolVersion" in params.get("_meta", {})
+    if method == "tasks/get":
+        return poll(params["taskId"], modern)
+    if method == "tasks/result":
+        return TASKS[params["taskId"]]
+    if method == "tools/call" and params["name"] == "later":
+        return later(params["arguments"]["command"], modern)
     if method == "tools/call":
         return call(params["name"], params.get("arguments", {}))
     if method == "resources/read":

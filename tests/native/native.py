@@ -20,6 +20,8 @@ UID = pwd.getpwnam(USER).pw_uid
 GID = pwd.getpwnam(USER).pw_gid
 # A group of the user's beside its own, which owns some of the files.
 GROUP = 1234
+# What enforces; a module that runs elsewhere sets another one.
+BACKEND = "seccomp"
 # One that every user can execute.
 PYTHON = os.path.realpath("/usr/bin/python3")
 ALLOW = 'allow contains {"id": "all", "reason": "everything"} if true'
@@ -65,7 +67,7 @@ class Identity:
         if BARE:
             return self.bare(argv)
         policies = [policy] if isinstance(policy, str) else policy
-        line = [authz, "exec", "--backend", "seccomp", "--quiet", *self.options, *more]
+        line = [authz, "exec", "--backend", BACKEND, "--quiet", *self.options, *more]
         for one in policies:
             line += ["--policy", one]
         return [*self.before, *line, "--", *argv]

@@ -13,6 +13,7 @@ import threading
 
 import harness
 from harness import check
+from native import PYTHON
 
 POLICY = pathlib.Path(__file__).resolve().parents[1] / "authzen"
 ALICE, BOB = {"type": "user", "id": "alice"}, {"type": "user", "id": "bob"}
@@ -284,19 +285,105 @@ def as_another_user(daemon):
     check("another user may not ask", asked.stdout.startswith("403 "), asked)
 
 
-def from_inside():
-    """A process of a session does not reach the socket of its own daemon, whatever the policy allows."""
-    code = ("import os, socket\n"
-            "s = socket.socket(socket.AF_UNIX)\n"
-            "try: s.connect(os.path.join(os.path.dirname(os.environ['AUTHZ_SOCKET']), 'authzen.sock')); print('connected')\n"
-            "except OSError as error: print(error.strerror)\n")
-    inside = harness.authz_exec('allow contains {"id": "all", "reason": "everything"} if true', ["python3", "-c", code],
-                                backend="seccomp")
-    check("a process of a session may not ask", inside.stdout.strip() == "Permission denied", inside)
+LIVE = """
+deny contains {{"id": "no-prod", "reason": "Not there."}} if {{
+	writes
+	under(input.resource.id, "{top}/prod")
+}}
+
+allow contains {{"id": "rest"}} if {{
+	input.context.layer != "api"
+	not startswith(input.action.name, "system.")
+}}
+"""
+# Tries to ask from inside, and to write; says so, and stays until its input ends.
+INSIDE = """
+import http.client, json, os, socket, sys
+
+said = {"socket": os.path.join(os.path.dirname(os.environ["AUTHZ_SOCKET"]), "authzen.sock")}
+try:
+    socket.socket(socket.AF_UNIX).connect(said["socket"])
+    said["unix"] = "connected"
+except OSError as error:
+    said["unix"] = error.strerror
+connection = http.client.HTTPConnection("127.0.0.1", int(sys.argv[1]), timeout=30)
+connection.request("POST", "/access/v1/evaluation", sys.argv[3], {"Content-Type": "application/json"})
+said["http"] = connection.getresponse().status
+try:
+    open(sys.argv[2] + "/prod/x", "w")
+    said["write"] = "done"
+except OSError as error:
+    said["write"] = error.strerror
+print(json.dumps(said), flush=True)
+sys.stdin.read()
+"""
+
+
+class Live:
+    """`authz exec --http` with a session that stays until the end of the block; its socket is where gates ask."""
+
+    def __init__(self, top, backend):
+        self.state, token = tempfile.mkdtemp(prefix="authzen-"), top / "token"
+        token.write_text("0123456789abcdef" * 4 + "\n")
+        token.chmod(0o600)
+        self.secret = {**JSON, "Authorization": "Bearer " + "0123456789abcdef" * 4}
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port = probe.getsockname()[1]
+        self.child = harness.authz_start(
+            [str(POLICY), LIVE.format(top=top)],
+            [PYTHON, "-c", INSIDE, str(self.port), str(top), json.dumps(question(ALICE, "read", RECORD))],
+            backend=backend, quiet=True, state=self.state, http=f"127.0.0.1:{self.port}", http_token=str(token))
+
+    def __enter__(self):
+        line = self.child.stdout.readline()
+        self.said = json.loads(line) if line else {}
+        return self
+
+    def __exit__(self, *failure):
+        self.error = self.child.communicate(timeout=60)[1]
+
+    def http(self):
+        return Unix(self.said["socket"])
+
+    def loopback(self, headers):
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
+        return send(connection, "/access/v1/evaluation", question(BOB, "write", RECORD), headers)
+
+    entries = Daemon.entries
+
+
+def live(backend):
+    """Gates ask a live session's policy, on its socket and on loopback; a process of the session does not, whatever the policy
+    allows."""
+    with tempfile.TemporaryDirectory(prefix="authzen-live-") as folder:
+        top = pathlib.Path(folder)
+        (top / "prod").mkdir()
+        with Live(top, backend) as session:
+            if not check(f"{backend}: the session is live", session.said, session.child):
+                return
+            check(f"{backend}: a process of a session may not ask, nor on loopback without the token",
+                  (session.said["unix"], session.said["http"]) == ("Permission denied", 401), session.said)
+            basic(session)
+            status, answer, _ = session.loopback(session.secret)
+            check(f"{backend}: with the token loopback answers the same", (status, answer["decision"]) == (200, False), answer)
+            check(f"{backend}: without it does not", session.loopback(JSON)[0] == 401)
+            resource = {"type": "file", "id": f"{top}/prod/x"}
+            status, asked, _ = send(session.http(), "/access/v1/evaluation", question(ALICE, "file.write", resource))
+            check(f"{backend}: the gate's question and the session's own write are decided by one rule", not asked["decision"]
+                  and asked["context"]["rules"][0]["id"] == "no-prod" and session.said["write"] == "Permission denied",
+                  (asked, session.said))
+        check(f"{backend}: the session ends in order", session.child.returncode == 0, session.error)
+        mine = [entry for entry in session.entries() if (entry.get("resource") or {}).get("id") == resource["id"]
+                and entry["kind"] == "decision"]
+        layers = {entry["layer"] for entry in mine}
+        check(f"{backend}: both are in one ledger, of one session", "api" in layers and layers & {"kernel", "seccomp"}
+              and len({entry["session"] for entry in mine}) == 1, mine)
+        shutil.rmtree(session.state)
 
 
 def run():
-    from_inside()
+    live("seccomp")
     with Daemon() as daemon:
         if not check("the daemon is ready", daemon.ready, daemon.child):
             return

@@ -3,6 +3,7 @@
 mod client;
 mod held;
 mod server;
+mod tasks;
 
 use std::collections::{HashMap, VecDeque};
 use std::path::PathBuf;
@@ -14,7 +15,7 @@ use super::judge::{CallView, Judge, Outcome, ToolCall};
 use super::reply::{self, Code, Refusal};
 use super::request::Request;
 use super::shared::Shared;
-use super::wire::{Id, Key};
+use super::wire::{Answer, Id, Key, Members};
 use crate::event::{Layer, Mode};
 use crate::policy::Effect;
 
@@ -71,8 +72,8 @@ struct Waiting {
 
 #[derive(Debug)]
 enum State {
-    /// The server has it, unjudged.
-    Passed { method: String },
+    /// The server has it, unjudged; the task it is about.
+    Passed { method: String, task: Option<String> },
     /// It waits for the call before it.
     Queued,
     /// A human is asked.
@@ -124,6 +125,7 @@ impl<J: Judge> Gate<J> {
 
     /// A message of the client.
     pub fn client(&mut self, line: &[u8]) -> Vec<Out> {
+        self.silent_tasks();
         self.on_client(line);
         self.sent()
     }
@@ -232,6 +234,16 @@ impl<J: Judge> Gate<J> {
             }
             request.drop_state();
         }
+        // What the client may never ask about again must not hold others for ever: they are refused, not queued.
+        if self.options.serialize
+            && self.mode == Mode::Enforce
+            && let Some(task) = self.shared.open_task()
+        {
+            let why = format!(
+                "calls go one at a time, and task {task:?} of an earlier one is not over; ask for its result first"
+            );
+            return self.refuse(&request, Refusal::Failed(&why));
+        }
         let (annotations, _) = self.shared.tool(request.name());
         let opened = self.judge.open(ToolCall {
             session: self.options.session,
@@ -289,6 +301,13 @@ impl<J: Judge> Gate<J> {
         let line = reply::refused(request, &self.options.server, refusal);
         self.for_client(line, Some(request.id.clone()));
     }
+}
+
+/// Whether an answer says that the tool has failed.
+fn failed(answer: Answer<'_>) -> bool {
+    let Answer::Result(result) = answer else { return true };
+    let members = Members::of(result).ok();
+    members.and_then(|members| members.get("isError")).is_some_and(|value| value.get() == "true")
 }
 
 #[cfg(test)]

@@ -182,34 +182,62 @@ pub fn denial(denial: &DenialView) -> String {
     text
 }
 
-/// The server's answer with what was denied under the call: in the text of a tool's result and of an error, else
-/// in `_meta`. The rest of it stays as the server wrote it. None if it cannot be added.
-pub fn annotated(request: &Request, answer: Answer<'_>, denials: &[DenialView]) -> Option<Vec<u8>> {
+/// The server's answer to a call with what was denied under it: in the text of a tool's result and of an error, else
+/// in `_meta`. The rest of it stays as the server wrote it. None if nothing was, or it cannot be added.
+pub fn annotated(id: &Id, method: Gated, answer: Answer<'_>, denials: &[DenialView]) -> Option<Vec<u8>> {
+    if denials.is_empty() {
+        return None;
+    }
     let lines: Vec<_> = denials.iter().map(denial).collect();
-    let id = &request.id;
-    let (name, raw, member, changed) = match answer {
+    match answer {
         Answer::Error(raw) => {
             let message = Members::of(raw).ok()?.get("message")?;
             let message: String = serde_json::from_str(message.get()).ok()?;
-            ("error", raw, "message", Value::from([&[message][..], &lines].concat().join("\n")).to_string())
+            let changed = Value::from([&[message][..], &lines].concat().join("\n")).to_string();
+            let error = with_member(raw, "message", &changed)?;
+            Some(format!(r#"{{"jsonrpc":"2.0","id":{id},"error":{error}}}"#).into_bytes())
         }
-        Answer::Result(raw) if request.method == Gated::Tool => {
-            let content = Members::of(raw).ok()?.get("content").map_or("[]", RawValue::get);
-            let texts = lines.iter().map(|line| json!({ "type": "text", "text": line }).to_string());
-            ("result", raw, "content", extended(content, ('[', ']'), &texts.collect::<Vec<_>>())?)
-        }
+        Answer::Result(raw) if method == Gated::Tool => Some(self::answer(id, &with_texts(raw, &lines)?)),
         Answer::Result(raw) => {
             let meta = Members::of(raw).ok()?.get("_meta").map_or("{}", RawValue::get);
             let texts = format!("\"dev.authz/denials\":{}", Value::from(lines));
-            ("result", raw, "_meta", extended(meta, ('{', '}'), &[texts])?)
+            Some(self::answer(id, &with_member(raw, "_meta", &extended(meta, ('{', '}'), &[texts])?)?))
         }
-    };
-    let members = Members::of(raw).ok()?;
+    }
+}
+
+/// An answer whose result is written already.
+pub fn answer(id: &Id, result: &str) -> Vec<u8> {
+    format!(r#"{{"jsonrpc":"2.0","id":{id},"result":{result}}}"#).into_bytes()
+}
+
+/// A notification whose parameters are written already.
+pub fn notification(method: &str, params: &str) -> Vec<u8> {
+    format!(r#"{{"jsonrpc":"2.0","method":{},"params":{params}}}"#, Value::from(method)).into_bytes()
+}
+
+/// A task that has its tool's result, with what was denied under it in that. None if nothing was, or it has none.
+pub fn with_denials(task: &RawValue, denials: &[DenialView]) -> Option<String> {
+    let result = Members::of(task).ok()?.get("result").filter(|_| !denials.is_empty())?;
+    let lines: Vec<_> = denials.iter().map(denial).collect();
+    with_member(task, "result", &with_texts(result, &lines)?)
+}
+
+/// A tool's result, with lines of text more.
+fn with_texts(result: &RawValue, lines: &[String]) -> Option<String> {
+    let content = Members::of(result).ok()?.get("content").map_or("[]", RawValue::get);
+    let texts = lines.iter().map(|line| json!({ "type": "text", "text": line }).to_string());
+    with_member(result, "content", &extended(content, ('[', ']'), &texts.collect::<Vec<_>>())?)
+}
+
+/// An object with another value for one member, or with that one more.
+fn with_member(object: &RawValue, member: &str, value: &str) -> Option<String> {
+    let members = Members::of(object).ok()?;
     let others = members.iter().filter(|(key, _)| *key != member);
     let mut parts: Vec<_> =
         others.map(|(key, value)| format!("{}:{}", Value::from(key), value.get())).collect();
-    parts.push(format!("\"{member}\":{changed}"));
-    Some(format!(r#"{{"jsonrpc":"2.0","id":{id},"{name}":{{{}}}}}"#, parts.join(",")).into_bytes())
+    parts.push(format!("{}:{value}", Value::from(member)));
+    Some(format!("{{{}}}", parts.join(",")))
 }
 
 /// A JSON array or object, as text, with more in it.

@@ -140,6 +140,11 @@ impl Request {
         claims.chain([("jsonrpc.id".to_owned(), self.id.raw().into())]).collect()
     }
 
+    /// Whether its sender asks for a task instead of an answer, as it could before 2026-07-28.
+    pub fn wants_task(&self) -> bool {
+        self.params.get("task").is_some_and(Value::is_object)
+    }
+
     /// The state of an earlier answer that the retry brings back.
     pub fn state(&self) -> Option<&str> {
         self.member("requestState")

@@ -1,13 +1,14 @@
 //! What the gates of one listener have in common.
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use super::judge::CallView;
+use super::judge::{CallView, DenialView};
 use super::request::Request;
 use super::wire::{self, Members};
 
@@ -16,6 +17,12 @@ const OFFERS_MAX: usize = 256;
 
 /// Tools that are known, at most.
 const TOOLS_MAX: usize = 4096;
+
+/// Tasks that are known, at most; one that is over is forgotten, or the oldest given up.
+const TASKS_MAX: usize = 64;
+
+/// How long nothing may be heard of a task before it is given up.
+const SILENCE_MAX: Duration = Duration::from_secs(3600);
 
 /// What begins a state of ours, among those of servers.
 const STATE: &str = "dev.authz:";
@@ -37,11 +44,23 @@ struct Tool {
     arguments: Vec<String>,
 }
 
+/// What a call has become whose answer was a task of the server's.
+#[derive(Debug)]
+struct Task {
+    id: String,
+    call: Uuid,
+    /// When the server last said something of it.
+    heard: Instant,
+    /// What was denied under it; none: it is not over.
+    denied: Option<Vec<DenialView>>,
+}
+
 /// What the gates of one listener have in common.
 #[derive(Debug, Default)]
 pub struct Shared {
     offers: Mutex<VecDeque<(String, Offer)>>,
     tools: Mutex<HashMap<String, Tool>>,
+    tasks: Mutex<VecDeque<Task>>,
 }
 
 impl Shared {
@@ -69,6 +88,65 @@ impl Shared {
         offers.remove(index).map(|(_, offer)| offer)
     }
 
+    fn tasks(&self) -> MutexGuard<'_, VecDeque<Task>> {
+        self.tasks.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A call has become a task; the open call of one that gave way to it.
+    pub(super) fn begin_task(&self, id: &str, call: Uuid) -> Option<Uuid> {
+        let mut tasks = self.tasks();
+        let same = tasks.iter().position(|task| task.id == id);
+        let over = || tasks.iter().position(|task| task.denied.is_some()).unwrap_or(0);
+        let gone = same.or_else(|| (tasks.len() >= TASKS_MAX).then(over));
+        let gone = gone.and_then(|index| tasks.remove(index));
+        tasks.push_back(Task { id: id.to_owned(), call, heard: Instant::now(), denied: None });
+        gone.filter(|task| task.denied.is_none()).map(|task| task.call)
+    }
+
+    /// The server has said something of a task.
+    pub(super) fn heard_of(&self, id: &str) {
+        let mut tasks = self.tasks();
+        let task = tasks.iter_mut().find(|task| task.id == id);
+        task.into_iter().for_each(|task| task.heard = Instant::now());
+    }
+
+    /// A task is over; its call, if that is to be closed still.
+    pub(super) fn end_task(&self, id: &str) -> Option<Uuid> {
+        let mut tasks = self.tasks();
+        let task = tasks.iter_mut().find(|task| task.id == id && task.denied.is_none())?;
+        task.denied = Some(Vec::new());
+        Some(task.call)
+    }
+
+    /// Keeps what was denied under a task that is over, for who fetches its result.
+    pub(super) fn keep_denials(&self, id: &str, denials: Vec<DenialView>) {
+        let mut tasks = self.tasks();
+        let task = tasks.iter_mut().find(|task| task.id == id);
+        task.into_iter().for_each(|task| task.denied = Some(denials.clone()));
+    }
+
+    /// What was denied under a task.
+    pub(super) fn denials(&self, id: &str) -> Vec<DenialView> {
+        let tasks = self.tasks();
+        let task = tasks.iter().find(|task| task.id == id);
+        task.and_then(|task| task.denied.clone()).unwrap_or_default()
+    }
+
+    /// Some task that is not over.
+    pub(super) fn open_task(&self) -> Option<String> {
+        self.tasks().iter().find(|task| task.denied.is_none()).map(|task| task.id.clone())
+    }
+
+    /// Gives up tasks of which nothing was heard for too long, or all; their calls that are open.
+    pub(super) fn give_up_tasks(&self, now: Instant, all: bool) -> Vec<Uuid> {
+        let mut tasks = self.tasks();
+        let silent = |task: &Task| all || now.saturating_duration_since(task.heard) >= SILENCE_MAX;
+        let open = tasks.iter().filter(|task| silent(task) && task.denied.is_none());
+        let open = open.map(|task| task.call).collect();
+        tasks.retain(|task| !silent(task));
+        open
+    }
+
     /// Takes note of what a list of tools says. A list that cannot be read teaches nothing.
     pub(super) fn learn(&self, result: &RawValue) {
         let listed = Members::of(result).ok().and_then(|members| members.get("tools"));
@@ -93,5 +171,27 @@ impl Shared {
         tools
             .get(name)
             .map_or((Value::Null, Vec::new()), |tool| (tool.annotations.clone(), tool.arguments.clone()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tasks_are_bounded_by_number_and_silence() {
+        let shared = Shared::default();
+        let calls: Vec<_> = (0..TASKS_MAX).map(|_| Uuid::now_v7()).collect();
+        for (number, call) in calls.iter().enumerate() {
+            assert_eq!(shared.begin_task(&number.to_string(), *call), None);
+        }
+        assert_eq!(shared.begin_task("more", Uuid::now_v7()), Some(calls[0]), "the oldest gives way");
+        assert_eq!((shared.end_task("7"), shared.end_task("7")), (Some(calls[7]), None), "it is closed once");
+        assert_eq!(shared.begin_task("yet more", Uuid::now_v7()), None, "what is over gives way first");
+        let again = Uuid::now_v7();
+        assert_eq!(shared.begin_task("9", again), Some(calls[9]), "an id that comes again is another task");
+        assert!(shared.give_up_tasks(Instant::now(), false).is_empty());
+        let late = shared.give_up_tasks(Instant::now() + SILENCE_MAX, false);
+        assert_eq!((late.len(), shared.open_task()), (TASKS_MAX, None));
     }
 }

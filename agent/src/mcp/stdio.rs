@@ -157,6 +157,7 @@ impl<J: Judge> Relay<J> {
     fn server_is_silent(&mut self) {
         if !std::mem::replace(&mut self.server_silent, true) {
             let out = self.gate.server_gone();
+            self.gate.server_ended();
             self.send(out);
             self.server = None;
             self.deadline.get_or_insert(Instant::now() + GRACE);

@@ -3,7 +3,7 @@
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-use super::{Gate, REQUESTS_MAX, State};
+use super::{Gate, REQUESTS_MAX, State, tasks};
 use crate::mcp::judge::{Judge, Outcome};
 use crate::mcp::methods::{self, Gated, Side};
 use crate::mcp::reply::{self, Code};
@@ -78,7 +78,8 @@ impl<J: Judge> Gate<J> {
                 Err(error) => return self.malformed(Some(id), &error),
             }
         }
-        self.wait_for(&id, State::Passed { method: method.to_owned() });
+        let task = tasks::asked_about(method, params);
+        self.wait_for(&id, State::Passed { method: method.to_owned(), task });
         self.for_server(line.to_vec(), Some(id));
     }
 

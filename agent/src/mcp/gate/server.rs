@@ -3,12 +3,13 @@
 use uuid::Uuid;
 
 use super::client::cancelled_id;
-use super::{Gate, OWN, REQUESTS_MAX, State, Waiting};
+use super::tasks::Task;
+use super::{Gate, OWN, REQUESTS_MAX, State, Waiting, failed};
 use crate::mcp::judge::{Judge, Outcome};
 use crate::mcp::methods::{self, Side};
 use crate::mcp::reply::{self, Code};
 use crate::mcp::request::Request;
-use crate::mcp::wire::{Answer, Id, Key, Members, Message};
+use crate::mcp::wire::{Answer, Id, Key, Message};
 
 impl<J: Judge> Gate<J> {
     pub(super) fn on_server(&mut self, line: &[u8]) {
@@ -27,7 +28,13 @@ impl<J: Judge> Gate<J> {
                 {
                     self.asked.remove(id.key());
                 }
-                self.for_client(line.to_vec(), None);
+                let line = match params {
+                    Some(params) if method.starts_with("notifications/tasks") => {
+                        self.task_notified(line, &method, params)
+                    }
+                    _ => line.to_vec(),
+                };
+                self.for_client(line, None);
             }
             Ok(Message::Response { id: Some(id), answer }) => self.server_answered(line, &id, answer),
             Ok(Message::Response { id: None, .. }) => {
@@ -61,14 +68,24 @@ impl<J: Judge> Gate<J> {
 
     fn server_answered(&mut self, line: &[u8], id: &Id, answer: Answer<'_>) {
         match self.waiting.remove(id.key()) {
-            Some(Waiting { id, state: State::Passed { method } }) => {
+            Some(Waiting { id, state: State::Passed { method, task: Some(task) } }) => {
+                let line = self.task_answered(line, &id, (&method, &task), answer);
+                self.for_client(line, Some(id));
+            }
+            Some(Waiting { id, state: State::Passed { method, task: None } }) => {
                 if let ("tools/list", Answer::Result(result)) = (method.as_str(), answer) {
                     self.shared.learn(result);
                 }
                 self.for_client(line.to_vec(), Some(id));
             }
             Some(Waiting { state: State::Open { request, call }, .. }) => {
-                let line = self.finished(line, &request, call, answer);
+                let line = match (call, Task::begun(&request, answer)) {
+                    (Some(call), Some(task)) => {
+                        self.task_began(call, &task);
+                        line.to_vec()
+                    }
+                    _ => self.finished(line, &request, call, answer),
+                };
                 self.for_client(line, Some(request.id));
             }
             // It was never sent: the server made the answer up.
@@ -88,18 +105,8 @@ impl<J: Judge> Gate<J> {
         call: Option<Uuid>,
         answer: Answer<'_>,
     ) -> Vec<u8> {
-        let failed = match answer {
-            Answer::Error(_) => true,
-            Answer::Result(result) => {
-                let members = Members::of(result).ok();
-                members.and_then(|members| members.get("isError")).is_some_and(|value| value.get() == "true")
-            }
-        };
-        let outcome = if failed { Outcome::Error } else { Outcome::Ok };
+        let outcome = if failed(answer) { Outcome::Error } else { Outcome::Ok };
         let denials = call.map(|call| self.judge.close(call, outcome)).unwrap_or_default();
-        if denials.is_empty() {
-            return line.to_vec();
-        }
-        reply::annotated(request, answer, &denials).unwrap_or_else(|| line.to_vec())
+        reply::annotated(&request.id, request.method, answer, &denials).unwrap_or_else(|| line.to_vec())
     }
 }
