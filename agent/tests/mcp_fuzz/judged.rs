@@ -57,6 +57,7 @@ pub fn gate() -> Gate<Judging> {
         elicit: true,
         mode: Mode::Enforce,
         cwd: None,
+        home: None,
         session: None,
     };
     Gate::new(options, Arc::new(Shared::default()), Judging::default())
