@@ -14,5 +14,5 @@ libfuzzer_sys::fuzz_target!(|lines: &[u8]| {
             None => drop(judged::from_client(&mut gate, line)),
         }
     }
-    drop(gate.server_gone());
+    judged::end(&mut gate);
 });

@@ -107,7 +107,7 @@ def run(*options):
 def layers(place):
     """The same rule at the gate and at the system call, one trace, one ledger; both generations."""
     for kind, meta in (("legacy", {}), ("2026-07-28", MODERN)):
-        gate = place.gate("--serialize")
+        gate = place.gate("--serialize", HOME=str(place.top))
         if kind == "legacy":
             gate.hello()
         else:
@@ -130,6 +130,8 @@ def layers(place):
         check(f"{kind}: what is allowed passes, and nothing is added", words(fine) == "status 0: ", fine)
         relative = gate.call("write_file", meta, path=f"prod/../prod/{kind}", content="x")
         check(f"{kind}: a relative path is judged as what it is", relative["isError"], relative)
+        tilde = gate.call("write_file", meta, path=f"~/prod/{kind}", content="x")
+        check(f"{kind}: one that begins at home is in the server's", tilde["isError"] and "[rule prod," in words(tilde), tilde)
         gate.close()
         check(f"{kind}: the call's own trace context goes on", f'"traceparent": "00-{TRACE}' in place.reached()
               or f'"traceparent":"00-{TRACE}' in place.reached(), place.reached()[-500:])

@@ -17,7 +17,7 @@ from harness import check
 POLICY = """
 allow contains {"id": "reads", "reason": "reading"} if input.resource.id == "small/read"
 
-allow contains {"id": "slow", "reason": "reading"} if input.resource.id == "small/stream"
+allow contains {"id": "slow", "reason": "reading"} if input.resource.id in {"small/stream", "small/task"}
 
 deny contains {"id": "no-prod", "reason": "Not in production.", "advice": "Use staging."} if {
     input.resource.id == "small/read"
@@ -67,6 +67,11 @@ class Handler(http.server.BaseHTTPRequestHandler):
             events = f"id: 1\ndata:\n\nevent: message\nid: 2\ndata: {note}\n\ndata: {unknown}\n\n: alive\n\n"
             return self.reply(200, events.encode() + b"id: 3\r\ndata: " + answer(body, {"content": []}) + b"\r\n\r\n",
                               kind="text/event-stream")
+        if params.get("name") == "task":
+            return self.reply(200, answer(body, {"resultType": "task", "taskId": "t1", "status": "working"}))
+        if method == "tasks/get":
+            result = {"content": [{"type": "text", "text": "done"}]}
+            return self.reply(200, answer(body, {"taskId": "t1", "status": "completed", "result": result}))
         if params.get("name") == "read" and params["arguments"].get("region") == "gone":
             return self.reply(404, b"no such session")
         self.reply(200, answer(body, {"content": [{"type": "text", "text": json.dumps(params.get("arguments"))}]}))
@@ -195,6 +200,35 @@ def refused(server, gate):
     check("nothing of it reaches the server", len(server.seen) == before, server.seen[before:])
 
 
+def entries(gate):
+    listed = harness.finish([harness.AUTHZ, "ledger", "--state", gate.state, "list", "--json", "--limit", "0"], 60, None, None)
+    return [json.loads(line) for line in listed.stdout.splitlines()]
+
+
+def tasks(gate):
+    """A task outlives the request that it began with, and the gate of that."""
+    meta = {"io.modelcontextprotocol/protocolVersion": "2026-07-28", "io.modelcontextprotocol/clientCapabilities": {}}
+
+    def ask(method, params, name):
+        return gate.send({"jsonrpc": "2.0", "id": 1, "method": method, "params": {**params, "_meta": meta}},
+                         MCP_Protocol_Version="2026-07-28", Mcp_Method=method, Mcp_Name=name)[1]
+
+    handle = ask("tools/call", {"name": "task", "arguments": {}}, "task")
+    check("a task's handle passes", handle.get("result", {}).get("taskId") == "t1", handle)
+    between = ask("tools/call", {"name": "stream", "arguments": {}}, "stream")
+    check("another task's name in the header is refused", ask("tasks/get", {"taskId": "t1"}, "t2")["error"]["code"] == -32020)
+    done = ask("tasks/get", {"taskId": "t1"}, "t1")
+    check("so does its end", done.get("result", {}).get("status") == "completed", (done, between))
+    # A denial is on disk when it is told, and with it what was before.
+    ask("tools/call", {"name": "read", "arguments": {"region": "prod"}}, "read")
+    seen = entries(gate)
+    calls = {one["resource"]["id"]: one for one in seen if one["kind"] == "decision"}
+    task, other = calls["small/task"], calls["small/stream"]
+    closed = [one for one in seen if one["kind"] == "call_closed" and one["detail"]["call"] == task["decision_id"]]
+    check("its call stays open until then, and is closed once", len(closed) == 1 and closed[0]["detail"]["outcome"] == "ok"
+          and task["seq"] < other["seq"] < closed[0]["seq"], (task, other, closed))
+
+
 def over_tls(policy):
     """A server whose certificate is trusted, and one whose is not."""
     folder = pathlib.Path(tempfile.mkdtemp(prefix="http-tls-"))
@@ -224,10 +258,9 @@ def run():
             return
         judged(server, gate)
         refused(server, gate)
-        listed = harness.finish([harness.AUTHZ, "ledger", "--state", gate.state, "list", "--json", "--limit", "0"], 60, None, None)
-        calls = [json.loads(line) for line in listed.stdout.splitlines()]
-        effects = [one["result"]["effect"] for one in calls if one.get("layer") == "mcp" and one["kind"] == "decision"]
+        effects = [one["result"]["effect"] for one in entries(gate) if one.get("layer") == "mcp" and one["kind"] == "decision"]
         check("each call is in the ledger", effects == ["allow", "deny", "compute", "allow", "allow"], effects)
+        tasks(gate)
         check("SIGTERM ends it in order", gate.end() == 0, gate.error)
     with Gate("http://127.0.0.1:9/mcp", policy) as gate:
         status, body, _ = gate.send(call("asia"))

@@ -72,6 +72,7 @@ impl Mcp {
             elicit: !self.no_elicit,
             mode: self.exec.mode(),
             cwd: std::env::current_dir().ok(),
+            home: self.exec.home()?,
             session: None,
         };
         if let Some((address, url)) = self.listen.zip(self.upstream) {

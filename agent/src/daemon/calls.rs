@@ -8,11 +8,13 @@ use anyhow::{Context as _, bail};
 use tokio::sync::oneshot;
 use uuid::Uuid;
 
+use super::resolve::Opening;
 use super::{Daemon, TURN};
 use crate::control::{Door, Request, Response};
 use crate::event::Task;
 use crate::pipeline::calls::CallView;
 use crate::policy::Effect;
+use crate::policy::implied::Implied;
 use crate::session::calls::{Outcome, Source, ToolCall};
 use crate::sys::peer::Peer;
 
@@ -42,15 +44,46 @@ impl Waiting {
 }
 
 impl Daemon {
+    /// A gate wants to open a call: its response comes when its paths are resolved.
+    pub(super) fn call_asked(
+        &mut self,
+        peer: Peer,
+        door: Door,
+        asked: Box<ToolCall>,
+        reply: oneshot::Sender<Response>,
+    ) {
+        let (index, session, source) = match self.session_of_call(&peer, door, asked.session) {
+            Ok(found) => found,
+            Err(error) => return drop(reply.send(Response::Error { error: format!("{error:#}") })),
+        };
+        self.begin_call(Opening { index, session, asked, source, peer, began: Instant::now(), reply });
+    }
+
+    /// In which session a call is: inside of one in that, and outside in one that is the peer's.
+    fn session_of_call(
+        &self,
+        peer: &Peer,
+        door: Door,
+        meant: Option<Uuid>,
+    ) -> anyhow::Result<(u32, Uuid, Source)> {
+        let (index, source) = match door {
+            Door::Ask => (self.session_of(peer)?, Source::Session),
+            Door::Control if self.point.encloses(peer).context("cannot tell who asks")? => {
+                bail!("a process inside a session may not control authz")
+            }
+            Door::Control => (self.session_meant(peer, meant)?, Source::Gate),
+        };
+        let id = self.pipeline.sessions.get(index).context("the session is over")?.id;
+        if meant.is_some_and(|session| session != id) {
+            bail!("a process of session {id} asks for that session only");
+        }
+        Ok((index, id, source))
+    }
+
     /// A process of a session asks for itself.
     pub(super) fn asked_inside(&mut self, peer: &Peer, request: Request) -> anyhow::Result<Response> {
         let index = self.session_of(peer)?;
-        let id = self.pipeline.sessions.get_mut(index).context("the session is over")?.id;
         match request {
-            Request::OpenCall(asked) if asked.session.is_some_and(|session| session != id) => {
-                bail!("a process of session {id} asks for that session only")
-            }
-            Request::OpenCall(asked) => self.open_call(index, &asked, Source::Session, peer),
             Request::WithdrawCall { call } => {
                 self.check_inside(index, Some(call))?;
                 self.withdraw_call(index, call)
@@ -90,10 +123,6 @@ impl Daemon {
     /// A gate outside asks, for a session that is its user's.
     pub(super) fn asked_by_gate(&mut self, peer: &Peer, request: Request) -> anyhow::Result<Response> {
         match request {
-            Request::OpenCall(asked) => {
-                let index = self.session_meant(peer, asked.session)?;
-                self.open_call(index, &asked, Source::Gate, peer)
-            }
             Request::WithdrawCall { call } => {
                 let index = *self.calls.pending.get(&call).context("no call waits under this id")?;
                 self.check_owner(peer, index)?;
@@ -146,17 +175,18 @@ impl Daemon {
         }
     }
 
-    fn open_call(
+    pub(super) fn open_call(
         &mut self,
         index: u32,
         asked: &ToolCall,
+        implied: Result<Vec<Implied>, String>,
         source: Source,
         peer: &Peer,
     ) -> anyhow::Result<Response> {
         // A call and what happens under it must not be mixed with what came before.
         while self.pipeline.turn(&mut *self.point, TURN) {}
-        let view =
-            self.pipeline.open_call(index, asked, source, task_of(peer)).map_err(anyhow::Error::msg)?;
+        let opened = self.pipeline.open_call(index, asked, implied, source, task_of(peer));
+        let view = opened.map_err(anyhow::Error::msg)?;
         if view.pending.is_some() {
             self.calls.pending.insert(view.call, index);
         }

@@ -6,6 +6,7 @@ mod calls;
 mod change;
 pub mod policy;
 mod requests;
+mod resolve;
 
 use std::net::SocketAddr;
 use std::os::fd::AsFd;
@@ -80,6 +81,7 @@ enum Message {
     Asked(Asked),
     Tracer(Report),
     Reload(Box<change::Reload>),
+    Resolved(resolve::Resolved),
     Hangup,
     Stop,
 }
@@ -113,6 +115,7 @@ struct Daemon {
     /// Indexes of sessions whose first process has ended.
     ending: Vec<u32>,
     calls: calls::Waiting,
+    resolving: resolve::Resolving,
     exporter: Option<Exporter>,
     served: bool,
     /// Somebody has asked it to end.
@@ -160,6 +163,7 @@ pub fn run(options: Options, ready: impl FnOnce(&Ready) -> anyhow::Result<()>) -
         wake,
         ending: Vec::new(),
         calls: calls::Waiting::default(),
+        resolving: resolve::Resolving::default(),
         exporter,
         served: false,
         stop: false,
@@ -292,6 +296,7 @@ impl Daemon {
                 self.message(message);
             }
             self.pipeline.expire(&mut *self.point);
+            self.expire_paths();
             self.answer_calls();
             if chores.elapsed() >= CHORES {
                 chores = Instant::now();
@@ -312,7 +317,8 @@ impl Daemon {
 
     fn sleep(&self) -> anyhow::Result<()> {
         let rest = self.point.rest();
-        let until = self.pipeline.holds.until_next(Instant::now()).unwrap_or(rest).min(rest);
+        let held = self.pipeline.holds.until_next(Instant::now());
+        let until = held.into_iter().chain(self.resolving.until_next()).fold(rest, Duration::min);
         let mut fds = [
             PollFd::new(self.point.ready(), PollFlags::POLLIN),
             PollFd::new(self.wake.as_fd(), PollFlags::POLLIN),
@@ -333,6 +339,9 @@ impl Daemon {
         match message {
             Message::Asked(Asked { peer, door, request: Request::AwaitCall { call }, reply }) => {
                 self.await_call(&peer, door, call, reply);
+            }
+            Message::Asked(Asked { peer, door, request: Request::OpenCall(asked), reply }) => {
+                self.call_asked(peer, door, asked, reply);
             }
             Message::Asked(Asked { peer, door, request: Request::Reload { session, policy }, reply }) => {
                 self.reload(&peer, door, session, policy, reply);
@@ -356,6 +365,7 @@ impl Daemon {
                 }
             }
             Message::Reload(reload) => self.reloaded(*reload),
+            Message::Resolved(done) => self.resolved(done),
             Message::Hangup => self.reload_by_signal(),
             Message::Stop => self.stop = true,
             Message::Tracer(Report::Parked { .. } | Report::Released { .. }) => {}

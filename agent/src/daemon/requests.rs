@@ -68,9 +68,10 @@ impl Daemon {
                     .collect(),
             }),
             Request::SetMode { session, mode } => self.set_mode(peer, session, mode),
-            Request::AwaitCall { .. } | Request::Reload { .. } => bail!("not answered at once"),
-            Request::OpenCall(_)
-            | Request::ElicitedCall { .. }
+            Request::OpenCall(_) | Request::AwaitCall { .. } | Request::Reload { .. } => {
+                bail!("not answered at once")
+            }
+            Request::ElicitedCall { .. }
             | Request::WithdrawCall { .. }
             | Request::CloseCall { .. }
             | Request::NameCall { .. }

@@ -38,6 +38,8 @@ pub struct Options {
     pub mode: Mode,
     /// What relative paths in arguments are relative to.
     pub cwd: Option<PathBuf>,
+    /// The home folder of the server's user.
+    pub home: Option<PathBuf>,
     /// The session that calls belong to; none: the judge knows.
     pub session: Option<Uuid>,
 }
@@ -254,6 +256,7 @@ impl<J: Judge> Gate<J> {
             arguments: request.arguments(),
             annotations,
             cwd: self.options.cwd.clone(),
+            home: self.options.home.clone(),
             traceparent: request.traceparent().map(str::to_owned),
             claimed: request.claimed(),
         });

@@ -8,18 +8,19 @@
 //!                             Judge                      the daemon: open, wait, withdraw, close
 //! ```
 //!
-//! [`Gate`] is a state machine without a transport, a clock or a thread: each of its methods takes one event and
-//! returns what is to be sent. A transport has one gate for each connection and
+//! [`Gate`] is a state machine without a transport or a thread, and looks at a clock only to give up tasks that are
+//! silent: each of its methods takes one event and returns what is to be sent. A transport has one gate for each connection and
 //!
 //! * hands every message of the client to [`Gate::client`] and every one of the server to [`Gate::server`], as
 //!   bytes without the line's end ([`lines`] reads them bounded; [`Gate::unreadable`] for one that was too long),
 //! * runs [`Judge::wait`] in the background, and hands the answer to [`Gate::answered`],
-//! * says when either side is gone: [`Gate::client_gone`], [`Gate::server_gone`],
+//! * says when either side is gone: [`Gate::client_gone`], [`Gate::server_gone`]; and
+//!   [`Gate::server_ended`], where that is the end of the server itself,
 //! * sends what comes back, in order. [`Out`] names the client's request that a message is about, for transports
 //!   where an answer has a place of its own.
 //!
 //! Gates of one listener share a [`Shared`]: the questions that were answered with `input_required`, whose retry may
-//! come by another connection, and what the server's tools say of themselves.
+//! come by another connection, the tasks that calls have become, and what the server's tools say of themselves.
 //!
 //! Both generations of the protocol are spoken, by what each message says of itself: 2026-07-28 has its version in
 //! every request's `_meta`, anything else is the older kind.

@@ -13,7 +13,7 @@ use crate::clock::monotonic_ns;
 use crate::event::{Action, Belongs, Event, EventKind, Mode, Operation, Resource, Task};
 use crate::hold::{Pending, Waiter};
 use crate::ledger::entry::{DecidedBy, Entry, Kind};
-use crate::policy::implied::Implied;
+use crate::policy::implied::{Base, Implied};
 use crate::policy::{Decision, Effect, Evaluation, RuleRef};
 use crate::session::Session;
 use crate::session::calls::{Call, DenialView, Outcome, Source, ToolCall};
@@ -60,11 +60,21 @@ struct Judged {
 }
 
 impl Pipeline {
-    /// Decides a call. One that may go on is open when this returns; all of it is on the disk.
+    /// What a call implies by the session's policy, its paths as they are named; or why that cannot be told.
+    pub fn implied(&self, index: u32, asked: &ToolCall) -> Result<Vec<Implied>, String> {
+        let session = self.sessions.get(index).ok_or("the session is over")?;
+        let base = Base { folder: asked.cwd.as_deref(), home: asked.home.as_deref() };
+        let implied = session.engine.tools().implied(&asked.resource(), &asked.tool(), base);
+        implied.map_err(|error| error.to_string())
+    }
+
+    /// Decides a call with what it implies, its paths resolved; or with why that cannot be told. One that may go on is
+    /// open when this returns; all of it is on the disk.
     pub fn open_call(
         &mut self,
         index: u32,
         asked: &ToolCall,
+        implied: Result<Vec<Implied>, String>,
         source: Source,
         peer: Task,
     ) -> Result<CallView, String> {
@@ -79,10 +89,9 @@ impl Pipeline {
         let mut call = Call::new(asked, source, session.trace);
         let id = call.id;
         let resource = call.resource();
-        let implied = session.engine.tools().implied(&resource, &call.tool, asked.cwd.as_deref());
         let (implied, untold) = match implied {
             Ok(implied) => (implied, None),
-            Err(error) => (Vec::new(), Some(error.to_string())),
+            Err(why) => (Vec::new(), Some(why)),
         };
         let declared = |Implied { operation, .. }: &Implied| Declared {
             action: operation.action,
@@ -106,7 +115,7 @@ impl Pipeline {
             observe: false,
         };
         let mut judged = vec![self.judge(event(itself(asked, resource)), None, untold)?];
-        for Implied { operation, origin } in implied {
+        for Implied { operation, origin, .. } in implied {
             judged.push(self.judge(event(operation), origin, None)?);
         }
         let recorded = self.record_call(asked, &call, &judged);
@@ -184,7 +193,7 @@ impl Pipeline {
                 let parent = call.parent.map(|span| span.to_string());
                 entry.detail = Some(json!({
                     "call_id": asked.call_id, "parent_span": parent, "source": call.source,
-                    "claimed": asked.claimed, "cwd": asked.cwd,
+                    "claimed": asked.claimed, "cwd": asked.cwd, "home": asked.home,
                 }));
             } else {
                 add_detail(&mut entry, "implied_by", json!(call.id));

@@ -10,6 +10,9 @@
 //!
 //! A dotted path leads to a string of the call; an array on the way stands for each of its elements. What is not
 //! there implies nothing, unless `default` says what the tool takes instead.
+//!
+//! What a call implies is told without a look at any file: the paths are as they are named, and become those of the
+//! kernel by [`resolved`], which can take as long as a file system that does not answer.
 
 use std::collections::BTreeMap;
 use std::path::{Component, Path, PathBuf};
@@ -42,11 +45,22 @@ struct Template {
     default: Option<String>,
 }
 
+/// What names in arguments are relative to, as the tool takes them.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Base<'a> {
+    /// Where relative paths begin.
+    pub folder: Option<&'a Path>,
+    /// What `~/` stands for.
+    pub home: Option<&'a Path>,
+}
+
 /// An operation that a call implies.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Implied {
-    /// The operation.
+    /// The operation. Of a file the resource is the path as it was named, until it is [`resolved`].
     pub operation: Operation,
+    /// The path as it was named, absolute; none: it is no file's, or resolved.
+    pub path: Option<PathBuf>,
     /// JSON pointer into the arguments: where its name came from.
     pub origin: Option<String>,
 }
@@ -115,13 +129,8 @@ impl Tools {
         self.0.contains_key(resource)
     }
 
-    /// What a call implies. `resource`: `server/name`; `folder`: what relative paths are relative to.
-    pub fn implied(
-        &self,
-        resource: &str,
-        tool: &Tool,
-        folder: Option<&Path>,
-    ) -> Result<Vec<Implied>, ImpliedError> {
+    /// What a call implies. `resource`: `server/name`.
+    pub fn implied(&self, resource: &str, tool: &Tool, base: Base<'_>) -> Result<Vec<Implied>, ImpliedError> {
         let mut all = Vec::new();
         for template in self.0.get(resource).into_iter().flatten() {
             let name = template.path.as_ref().or(template.url.as_ref()).map_or("", String::as_str);
@@ -131,11 +140,11 @@ impl Tools {
             if found.is_empty()
                 && let Some(default) = &template.default
             {
-                all.push(Implied { operation: operation(template, default, folder)?, origin: None });
+                all.push(operation(template, default, base, None)?);
             }
             for (origin, value) in found {
                 let text = value.as_str().ok_or_else(|| ImpliedError::NotText(origin.clone()))?;
-                all.push(Implied { operation: operation(template, text, folder)?, origin: Some(origin) });
+                all.push(operation(template, text, base, Some(origin))?);
             }
             if all.len() > OPERATIONS_MAX {
                 return Err(ImpliedError::NotText(format!(
@@ -177,26 +186,47 @@ fn collect<'a>(
     Ok(())
 }
 
-fn operation(template: &Template, text: &str, folder: Option<&Path>) -> Result<Operation, ImpliedError> {
+fn operation(
+    template: &Template,
+    text: &str,
+    base: Base<'_>,
+    origin: Option<String>,
+) -> Result<Implied, ImpliedError> {
     let mut properties = Map::new();
     if let Some(role) = &template.role {
         properties.insert("role".into(), role.as_str().into());
     }
-    let id = if template.url.is_some() {
-        address(text, &mut properties)?
+    let (id, path) = if template.url.is_some() {
+        (address(text, &mut properties)?, None)
     } else {
-        let path = match text.strip_prefix("file://") {
-            Some(_) => file_url(text)?,
-            None => PathBuf::from(text),
+        let path = match (text.strip_prefix("file://"), base.home) {
+            (Some(_), _) => file_url(text)?,
+            (None, Some(home)) if text == "~" || text.starts_with("~/") => {
+                home.join(text[1..].trim_start_matches('/'))
+            }
+            (None, _) => PathBuf::from(text),
         };
-        let path = match folder {
+        let path = match base.folder {
             Some(folder) => folder.join(path),
             None if path.is_absolute() => path,
             None => return Err(ImpliedError::Relative(text.to_owned())),
         };
-        canonical(&path).to_string_lossy().into_owned()
+        (path.to_string_lossy().into_owned(), Some(path))
     };
-    Ok(Operation { action: template.action, resource: Resource { id, properties }, properties: Map::new() })
+    let resource = Resource { id, properties };
+    let operation = Operation { action: template.action, resource, properties: Map::new() };
+    Ok(Implied { operation, path, origin })
+}
+
+/// The same with each path as the kernel would print it.
+pub fn resolved(implied: Vec<Implied>) -> Vec<Implied> {
+    let resolve = |mut implied: Implied| {
+        if let Some(path) = implied.path.take() {
+            implied.operation.resource.id = canonical(&path).to_string_lossy().into_owned();
+        }
+        implied
+    };
+    implied.into_iter().map(resolve).collect()
 }
 
 fn file_url(text: &str) -> Result<PathBuf, ImpliedError> {
@@ -228,7 +258,7 @@ fn address(text: &str, properties: &mut Map<String, Value>) -> Result<String, Im
 }
 
 /// The path as the kernel would print it: links followed as far as there is something, `.` and `..` resolved.
-pub fn canonical(path: &Path) -> PathBuf {
+fn canonical(path: &Path) -> PathBuf {
     let mut rest: Vec<Component<'_>> = Vec::new();
     let mut head = path.components();
     loop {
@@ -256,7 +286,8 @@ mod tests {
     fn implied(templates: Value, arguments: Value) -> Result<Vec<(String, Option<String>)>, ImpliedError> {
         let tools = Tools::parse(&json!({"fs/tool": templates}))?;
         let tool = Tool { arguments, ..Tool::default() };
-        let all = tools.implied("fs/tool", &tool, Some(Path::new("/usr")))?;
+        let base = Base { folder: Some(Path::new("/usr")), home: Some(Path::new("/nowhere/home")) };
+        let all = resolved(tools.implied("fs/tool", &tool, base)?);
         Ok(all.into_iter().map(|implied| (implied.operation.resource.id, implied.origin)).collect())
     }
 
@@ -268,6 +299,9 @@ mod tests {
         assert_eq!(one("share/./nothing"), "/usr/share/nothing");
         assert_eq!(one("/proc/self/root/nowhere/x"), "/nowhere/x", "links are followed");
         assert_eq!(one("file:///nowhere/a%20b"), "/nowhere/a b");
+        assert_eq!(one("~/x/../y"), "/nowhere/home/y", "the home folder of who runs the tool");
+        assert_eq!((one("~"), one("~//x")), ("/nowhere/home".into(), "/nowhere/home/x".into()));
+        assert_eq!((one("~x/y"), one("./~/x")), ("/usr/~x/y".into(), "/usr/~/x".into()), "names like others");
         assert_eq!(implied(write.clone(), json!({})), Ok(vec![]));
         assert_eq!(implied(write.clone(), json!({"path": null})), Ok(vec![]));
         let many = json!([{"action": "file.read", "path": "arguments.edits.path"}]);

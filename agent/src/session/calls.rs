@@ -47,12 +47,35 @@ pub struct ToolCall {
     /// What relative paths in the arguments are relative to.
     #[serde(default)]
     pub cwd: Option<PathBuf>,
+    /// The home folder of who runs the tool: what `~/` in the arguments stands for.
+    #[serde(default)]
+    pub home: Option<PathBuf>,
     /// W3C trace context of the caller.
     #[serde(default)]
     pub traceparent: Option<String>,
     /// Identities that the caller claims.
     #[serde(default)]
     pub claimed: Map<String, Value>,
+}
+
+impl ToolCall {
+    /// What policy sees of it.
+    pub fn tool(&self) -> Tool {
+        Tool {
+            server: self.server.clone(),
+            name: self.name.clone(),
+            call_id: self.call_id.clone(),
+            arguments: self.arguments.clone(),
+        }
+    }
+
+    /// `server/name`.
+    pub fn resource(&self) -> String {
+        match &self.server {
+            Some(server) => format!("{server}/{}", self.name),
+            None => self.name.clone(),
+        }
+    }
 }
 
 /// Who says that a call begins and ends.
@@ -109,12 +132,7 @@ impl Call {
         let parent = asked.traceparent.as_deref().and_then(traceparent);
         Self {
             id,
-            tool: Tool {
-                server: asked.server.clone(),
-                name: asked.name.clone(),
-                call_id: asked.call_id.clone(),
-                arguments: asked.arguments.clone(),
-            },
+            tool: asked.tool(),
             span: Hex(span),
             trace: parent.map_or(trace, |(trace, _)| trace),
             parent: parent.map(|(_, span)| span),

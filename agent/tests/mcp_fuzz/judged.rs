@@ -1,8 +1,10 @@
 //! What has to hold for the gate, whatever a line says; the fuzz target asks the same.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use authz::event::Mode;
+use authz::ledger::entry::Attribution;
 use authz::mcp::judge::{CallView, DenialView, Judge, Outcome, ToolCall};
 use authz::mcp::{Gate, Options, Out, Shared};
 use authz::policy::Effect;
@@ -16,6 +18,7 @@ const GATED: [&str; 3] = ["tools/call", "resources/read", "prompts/get"];
 #[derive(Default)]
 pub struct Judging {
     pub asked: Vec<ToolCall>,
+    open: HashSet<Uuid>,
     turn: usize,
 }
 
@@ -24,8 +27,10 @@ impl Judge for Judging {
         self.asked.push(call);
         self.turn += 1;
         let effect = [Effect::Allow, Effect::Allow, Effect::Escalate, Effect::Deny][self.turn % 4];
+        let call = Uuid::new_v4();
+        self.open.extend((effect == Effect::Allow).then_some(call));
         Ok(CallView {
-            call: Uuid::new_v4(),
+            call,
             session: Uuid::nil(),
             effect,
             mode: Mode::Enforce,
@@ -44,9 +49,29 @@ impl Judge for Judging {
 
     fn elicited(&mut self, _: Uuid, _: &str) {}
 
-    fn close(&mut self, _: Uuid, _: Outcome) -> Vec<DenialView> {
-        Vec::new()
+    fn close(&mut self, call: Uuid, _: Outcome) -> Vec<DenialView> {
+        assert!(self.open.remove(&call), "what is closed was open");
+        vec![DenialView {
+            id: call,
+            time: String::new(),
+            action: "file.write".into(),
+            resource: "/x\u{202e}".into(),
+            rule: "r".into(),
+            reason: "No.".into(),
+            advice: String::new(),
+            span_id: None,
+            attribution: Attribution::Exact,
+            count: 1,
+            calls: vec![call],
+        }]
     }
+}
+
+/// Both sides are gone: nothing is open any more, also what has become a task.
+pub fn end(gate: &mut Gate<Judging>) {
+    gate.client_gone().iter().chain(&gate.server_gone()).for_each(well_formed);
+    gate.server_ended();
+    assert!(gate.judge().open.is_empty(), "a call is left open");
 }
 
 /// A gate that has heard nothing yet.
@@ -57,6 +82,7 @@ pub fn gate() -> Gate<Judging> {
         elicit: true,
         mode: Mode::Enforce,
         cwd: None,
+        home: None,
         session: None,
     };
     Gate::new(options, Arc::new(Shared::default()), Judging::default())

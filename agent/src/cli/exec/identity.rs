@@ -51,6 +51,11 @@ impl Identity {
         })
     }
 
+    /// Its home folder, as the command's environment has it.
+    pub fn home(&self) -> Option<PathBuf> {
+        self.home.clone().or_else(std::env::home_dir)
+    }
+
     /// The command with the environment of whom it runs as.
     pub fn prepare(&self, words: &[OsString]) -> Command {
         let mut command = Command::new(&words[0]);

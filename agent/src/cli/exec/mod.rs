@@ -139,6 +139,11 @@ impl Exec {
         self.mode
     }
 
+    /// The home folder that the command finds in its environment.
+    pub fn home(&self) -> anyhow::Result<Option<PathBuf>> {
+        Ok(Identity::of(self.user.as_deref())?.home())
+    }
+
     /// The command's words.
     pub fn command(&self) -> &[std::ffi::OsString] {
         &self.command

@@ -170,6 +170,7 @@ fn tool_call(agent: Agent, call: Call) -> ToolCall {
         arguments,
         annotations: Value::Null,
         cwd: Some(cwd),
+        home: std::env::home_dir(),
         // One from the environment is a claim, which the agent can write.
         traceparent: None,
         claimed,

@@ -19,6 +19,7 @@ use crate::ledger::{Options, Store};
 use crate::paths::{self, Owner};
 use crate::pipeline::Pipeline;
 use crate::pipeline::calls::CallView;
+use crate::policy::implied::resolved;
 use crate::policy::{Engine, kept};
 use crate::session::calls::{Outcome, Source, ToolCall};
 use crate::session::{Session, Sources};
@@ -81,7 +82,9 @@ impl Standalone {
         // The agent waits for this. The hook after the tool signs it, or the next one.
         self.pipeline.leave_unsigned();
         let task = Task { tid: 0, tgid, start_ns: 0, uid, gid, comm: comm.trim_end().to_owned() };
-        self.pipeline.open_call(INDEX, call, Source::Session, task).map_err(anyhow::Error::msg)
+        // The watch over the whole hook ends this, should a file system not answer.
+        let implied = self.pipeline.implied(INDEX, call).map(resolved);
+        self.pipeline.open_call(INDEX, call, implied, Source::Session, task).map_err(anyhow::Error::msg)
     }
 
     /// Takes back a call that a human would be asked about.

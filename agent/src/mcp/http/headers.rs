@@ -64,12 +64,14 @@ pub fn agree(headers: &HeaderMap, body: &Value) -> Result<Mirrors, String> {
     {
         return Err(format!("MCP-Protocol-Version is {header:?}, and the body has {body:?}"));
     }
+    // The extension asks clients to name a task, and the protocol does not.
+    let optional = |header| header == NAME && method.is_some_and(|method| method.starts_with("tasks/"));
     let mut mirrors = Mirrors::default();
     for (header, value, found) in [(METHOD, method, &mut mirrors.method), (NAME, name, &mut mirrors.name)] {
         match (one(headers, header)?, value) {
             (Some(said), Some(value)) if said == value => *found = true,
             (None, None) => {}
-            (None, Some(_)) if !required => {}
+            (None, Some(_)) if !required || optional(header) => {}
             (said, value) => return Err(format!("{header} is {said:?}, and the body has {value:?}")),
         }
     }
@@ -158,6 +160,7 @@ fn name_of(body: &Value) -> Option<&str> {
     match body["method"].as_str()? {
         "tools/call" | "prompts/get" => body["params"]["name"].as_str(),
         "resources/read" => body["params"]["uri"].as_str(),
+        "tasks/cancel" | "tasks/get" | "tasks/update" => body["params"]["taskId"].as_str(),
         _ => None,
     }
 }
@@ -225,6 +228,13 @@ mod tests {
         assert!(agree(&headers(&[("mcp-name", "sql"), ("mcp-name", "sql")]), &call("us")).is_err());
         assert!(agree(&headers(&[("mcp-name", "=?base64?c3Fs?=")]), &call("us")).is_ok());
         assert!(agree(&headers(&[("mcp-name", "x")]), &json!({"method": "tools/list"})).is_err());
+        let task = json!({"method": "tasks/get", "params": {"taskId": "t"}});
+        let modern = [("mcp-protocol-version", "2026-07-28"), ("mcp-method", "tasks/get")];
+        for (name, fine) in [(None, true), (Some("t"), true), (Some("u"), false)] {
+            let name = name.map(|name| ("mcp-name", name));
+            let given: Vec<_> = modern.into_iter().chain(name).collect();
+            assert_eq!(agree(&headers(&given), &task).is_ok(), fine, "{name:?}");
+        }
     }
 
     #[test]
