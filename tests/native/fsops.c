@@ -215,12 +215,8 @@ static void show_name(int number)
 
 	memset(&addr, 0, sizeof(addr));
 	if (!getsockname(number, (struct sockaddr *)&addr, &size)) {
-		/* A supervisor binds in the folder itself: the name that others see has no folder then. */
-		char *name = addr.sun_path, *slash = memrchr(name, '/', strnlen(name, sizeof(addr.sun_path)));
-
-		fprintf(out, " name=");
-		name = slash ? slash + 1 : name;
-		encoded(name, strnlen(name, addr.sun_path + sizeof(addr.sun_path) - name));
+		fprintf(out, " size=%u name=", size);
+		encoded(addr.sun_path, strnlen(addr.sun_path, sizeof(addr.sun_path)));
 	}
 }
 

@@ -212,6 +212,7 @@ fn handle(call: &Call<'_>) -> Result {
         libc::SYS_mmap | libc::SYS_mprotect | libc::SYS_pkey_mprotect => map::map(call),
         libc::SYS_connect => socket::connect(call),
         libc::SYS_bind => socket::bind(call),
+        libc::SYS_getsockname => socket::name(call),
         libc::SYS_sendto => socket::sendto(call),
         libc::SYS_sendmsg => socket::sendmsg(call),
         libc::SYS_sendmmsg => socket::sendmmsg(call),
