@@ -17,6 +17,10 @@
  *   storm-of-deaths N FILE  N processes are killed while they open again and again
  *   bomb COUNT FILE DENIED  forks COUNT more processes than there are, or until it cannot; each opens both
  *   many COUNT FOLDER       makes COUNT files: how many it could, was denied, and could not for another reason
+ *   again COUNT PROGRAM COPY  writes PROGRAM to COPY, closes and executes it, then locks, closes and locks it again:
+ *                           how often it was busy, how often locked
+ *   stream                  sends 3 MiB at once over a stream socket: as many as were sent, as many as came
+ *   named PATH              binds a Unix socket: its name
  *   alarm FILE MS           opens, while a signal arrives after MS that does not restart calls: errno, signals seen
  */
 #define _GNU_SOURCE
@@ -31,6 +35,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
@@ -38,6 +43,7 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/time.h>
+#include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -305,6 +311,87 @@ static int many(long count, char *folder)
 	return 0;
 }
 
+/* Whoever else still has the file open would be in the way. */
+static int again(long count, const char *program, const char *copy)
+{
+	static char bytes[4 << 20];
+	long busy = 0, locked = 0;
+	int from = open(program, O_RDONLY);
+	ssize_t size = read(from, bytes, sizeof(bytes));
+
+	for (long i = 0; i < count; i++) {
+		unlink(copy);
+		int fd = open(copy, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0755);
+
+		if (fd < 0 || write(fd, bytes, size) != size)
+			return 1;
+		close(fd);
+		pid_t child = vfork();
+		int status;
+
+		if (!child) {
+			execl(copy, copy, "open", NULL);
+			_exit(errno);
+		}
+		waitpid(child, &status, 0);
+		busy += status != 0;
+		fd = open(copy, O_RDONLY);
+		flock(fd, LOCK_EX);
+		close(fd);
+		fd = open(copy, O_RDONLY);
+		locked += flock(fd, LOCK_EX | LOCK_NB) != 0;
+		close(fd);
+	}
+	printf("%ld busy, %ld locked\n", busy, locked);
+	return 0;
+}
+
+static int stream(void)
+{
+	static char bytes[3 << 20];
+	struct iovec data = { bytes, sizeof(bytes) };
+	struct msghdr message = { .msg_iov = &data, .msg_iovlen = 1 };
+	int pair[2];
+
+	if (socketpair(AF_UNIX, SOCK_STREAM, 0, pair))
+		return 1;
+	if (!fork()) {
+		long came = 0, more;
+
+		close(pair[0]);
+		while ((more = read(pair[1], bytes, sizeof(bytes))) > 0)
+			came += more;
+		printf("%ld came\n", came);
+		return 0;
+	}
+	close(pair[1]);
+	long sent = sendmsg(pair[0], &message, 0);
+
+	close(pair[0]);
+	wait(NULL);
+	printf("%ld sent\n", sent);
+	return 0;
+}
+
+static int named(const char *path)
+{
+	struct sockaddr_un address = { .sun_family = AF_UNIX }, name = { 0 };
+	socklen_t size = sizeof(name);
+	int fd = socket(AF_UNIX, SOCK_STREAM, 0);
+
+	strncpy(address.sun_path, path, sizeof(address.sun_path) - 1);
+	if (bind(fd, (struct sockaddr *)&address, sizeof(address)) || getsockname(fd, (struct sockaddr *)&name, &size))
+		return 1;
+	printf("%u %s\n", size, name.sun_path);
+	/* Cut off where there is less room. */
+	size = 5;
+	memset(&name, 0, sizeof(name));
+	if (getsockname(fd, (struct sockaddr *)&name, &size))
+		return 1;
+	printf("%u %s\n", size, name.sun_path);
+	return unlink(path);
+}
+
 int main(int argc, char **argv)
 {
 	const char *what = argc > 1 ? argv[1] : "";
@@ -350,6 +437,12 @@ int main(int argc, char **argv)
 		return bomb(atol(argv[2]), argv[3], argv[4]);
 	if (!strcmp(what, "many"))
 		return many(atol(argv[2]), argv[3]);
+	if (!strcmp(what, "again"))
+		return again(atol(argv[2]), argv[3], argv[4]);
+	if (!strcmp(what, "stream"))
+		return stream();
+	if (!strcmp(what, "named"))
+		return named(argv[2]);
 	if (!strcmp(what, "alarm"))
 		return alarmed(argv[2], atoi(argv[3]));
 	return 2;

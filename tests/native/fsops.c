@@ -12,6 +12,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/openat2.h>
 #include <poll.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -172,8 +173,14 @@ static long opened(int dir, int at, long flags, long mode, int number)
 static long opened2(void)
 {
 	struct { uint64_t flags, mode, resolve, more; } how = { num(4), num(5), num(6), num(8) };
+	const char *name = path(3);
+	long number, tries = 10000;
 
-	return keep_open(syscall(SYS_openat2, fd(2), path(3), &how, num(7)), 1);
+	/* A rename or mount anywhere on the machine: the kernel asks for another try, and has done nothing. */
+	do
+		number = syscall(SYS_openat2, fd(2), name, &how, num(7));
+	while (number < 0 && errno == EAGAIN && how.resolve & (RESOLVE_BENEATH | RESOLVE_IN_ROOT) && --tries);
+	return keep_open(number, 1);
 }
 
 static struct timespec moment(int i)
@@ -208,12 +215,8 @@ static void show_name(int number)
 
 	memset(&addr, 0, sizeof(addr));
 	if (!getsockname(number, (struct sockaddr *)&addr, &size)) {
-		/* A supervisor binds in the folder itself: the name that others see has no folder then. */
-		char *name = addr.sun_path, *slash = memrchr(name, '/', strnlen(name, sizeof(addr.sun_path)));
-
-		fprintf(out, " name=");
-		name = slash ? slash + 1 : name;
-		encoded(name, strnlen(name, addr.sun_path + sizeof(addr.sun_path) - name));
+		fprintf(out, " size=%u name=", size);
+		encoded(addr.sun_path, strnlen(addr.sun_path, sizeof(addr.sun_path)));
 	}
 }
 

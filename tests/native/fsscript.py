@@ -244,8 +244,8 @@ class Script:
             "stat": [dirfd(), path(), at_flags], "access": [path(), choose.choice([0, 1, 2, 4, 7])],
             "readlink": [dirfd(), path()], "read": [slot()], "write": [slot(), choose.randint(0, 9)], "list": [choose.choice(["s0", "s1", slot()])],
         }[name]
-        if name == "linkat" and arguments[4] == AT_EMPTY_PATH and arguments[0] != "cwd":
-            arguments[0] = "cwd"  # it counts who has opened the folder: here the driver, or the supervisor
+        if name == "linkat" and arguments[4] == AT_EMPTY_PATH and arguments[0] == "0":
+            arguments[0] = "s0"  # it counts who has opened the folder: here who runs the driver
         if name == "openat2":
             flags = self.flags2()
             with_mode = flags & O["CREAT"] or flags & O["TMPFILE"] == O["TMPFILE"]

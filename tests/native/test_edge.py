@@ -104,6 +104,11 @@ def shapes(edge, program, static):
     edge.same("2 MB of arguments", [program, "big", "15", "130000", "2", program], ["15 arguments, 2 variables, 1950004 bytes"])
     edge.same("100,000 variables", [program, "big", "1", "9", "100000", program],
               [f"1 arguments, 100000 variables, {9 + sum(len(f'{n:x}=') for n in range(100000))} bytes"])
+    edge.same("a file closed is not busy, nor locked", [program, "again", "300", "/bin/true", f"{edge.top}/free/copy"],
+              ["0 busy, 0 locked"])
+    edge.same("3 MiB sent at once over a stream", [program, "stream"], ["3145728 came", "3145728 sent"])
+    named = f"{edge.top}/free/socket"
+    edge.same("the name of a Unix socket", [program, "named", named], [f"{len(named) + 3} {named}", f"{len(named) + 3} {named[:3]}"])
     names = [os.fsdecode(os.fsencode(f"{edge.top}/{folder}/") + ODD) for folder in ("free", "prod")]
     edge.same("a name that is no text", [program, "open", *names], both, denied)
     if edge.identity.owner == 0:

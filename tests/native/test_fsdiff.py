@@ -16,8 +16,6 @@ from native import ALLOW, BARE, SEED, Place, compiled, identities
 
 COUNT = int(os.environ.get("FSDIFF_COUNT", 10_000))
 BATCH = 200
-# Bare runs of a batch, one of which must be as the bound one.
-RUNS = 4
 # What differs between any two runs: processes, nameless files, sockets.
 ANY = [(re.compile(r"/proc/\d+(/task/\d+)?"), "/proc/PID"), (re.compile(r"%23\d+|#\d+"), "#INODE"),
        (re.compile(r"\[\d+\]"), "[INODE]"), (re.compile(r"^(\d+ readlink .*(PID|INODE).* = )\d+$"), r"\1LENGTH")]
@@ -91,16 +89,7 @@ class Runner:
     def differences(self, batches, bare=None):
         """The batches that differ, each by its first difference: (batch, index in it or None for the tree, bare, bound)."""
         bound = self.run(batches, True)
-        found = list(first_differences(bare or self.run(batches, False), bound))
-        # The kernel itself may say EAGAIN where something else is renamed or mounted meanwhile: what it says in
-        # another run is as good, but then the whole batch must be alike.
-        for _ in range(RUNS - 1):
-            if not found:
-                break
-            some = {number: batches[number] for number, *_ in found}
-            found = [one for one in found if one[0] in {
-                number for number, *_ in first_differences(self.run(some, False), bound)}]
-        return found
+        return list(first_differences(bare or self.run(batches, False), bound))
 
 
 class Empty:

@@ -80,6 +80,8 @@ class Workspace:
         folder = self.place.fresh("work")
         os.chown(folder, self.identity.owner, self.identity.owner)
         env = {"HOME": folder, "TMPDIR": folder, "LC_ALL": "C.UTF-8", "CARGO_HOME": folder / ".cargo"}
+        # Whoever is made another user gets that one's home folder.
+        argv = ["env", f"HOME={folder}", *argv]
         if bound:
             argv = self.identity.bound(argv, self.policies, "--workspace", str(folder), authz=str(self.place.tools / "authz"))
         else:

@@ -14,7 +14,7 @@ const NAMES: &[(u32, &str)] = table![
     symlinkat SYS_symlinkat, chmod SYS_chmod, fchmod SYS_fchmod, fchmodat SYS_fchmodat, chown SYS_chown,
     fchown SYS_fchown, lchown SYS_lchown, fchownat SYS_fchownat, execve SYS_execve,
     execveat SYS_execveat, mmap SYS_mmap, mprotect SYS_mprotect, connect SYS_connect, sendto SYS_sendto,
-    sendmsg SYS_sendmsg, sendmmsg SYS_sendmmsg, bind SYS_bind, socket SYS_socket, mount SYS_mount,
+    sendmsg SYS_sendmsg, sendmmsg SYS_sendmmsg, bind SYS_bind, getsockname SYS_getsockname, socket SYS_socket, mount SYS_mount,
     umount2 SYS_umount2, move_mount SYS_move_mount, open_tree SYS_open_tree, fsopen SYS_fsopen,
     mount_setattr SYS_mount_setattr, pivot_root SYS_pivot_root, chroot SYS_chroot,
     unshare SYS_unshare, setns SYS_setns, clone SYS_clone, clone3 SYS_clone3, bpf SYS_bpf,

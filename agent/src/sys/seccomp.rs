@@ -112,24 +112,13 @@ impl Listener {
         if sent != 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
     }
 
-    /// The call returns a new descriptor of the thread for this file, in one step.
-    pub fn respond_with(&self, id: u64, file: BorrowedFd<'_>, close_on_exec: bool) -> io::Result<()> {
-        self.add(id, libc::SECCOMP_ADDFD_FLAG_SEND as u32, file, close_on_exec).map(|_| ())
-    }
-
-    /// The same in two steps, between which our own descriptor is closed: the other end of a pipe sees no reader or
-    /// writer that the thread does not know of. The call cannot be interrupted in between, only killed.
-    pub fn respond_with_last(&self, id: u64, file: OwnedFd, close_on_exec: bool) -> io::Result<()> {
-        let number = self.add(id, 0, file.as_fd(), close_on_exec)?;
-        drop(file);
-        self.respond(id, number)
-    }
-
-    /// A new descriptor of the thread for this file.
-    fn add(&self, id: u64, flags: u32, file: BorrowedFd<'_>, close_on_exec: bool) -> io::Result<i64> {
+    /// The call returns a new descriptor of the thread for this file. In two steps, between which our own descriptor
+    /// is closed, lest the file be busy, or its lock held, once the thread has closed its own; or the other end of a
+    /// pipe see a reader that the thread does not know of. In between the call can only be killed.
+    pub fn respond_with(&self, id: u64, file: OwnedFd, close_on_exec: bool) -> io::Result<()> {
         let request = libc::seccomp_notif_addfd {
             id,
-            flags,
+            flags: 0,
             srcfd: file.as_raw_fd() as u32,
             newfd: 0,
             newfd_flags: if close_on_exec { libc::O_CLOEXEC as u32 } else { 0 },
@@ -137,7 +126,11 @@ impl Listener {
         // SAFETY: a live value of the type that this request reads.
         let added =
             unsafe { libc::ioctl(self.fd.as_raw_fd(), libc::SECCOMP_IOCTL_NOTIF_ADDFD, &raw const request) };
-        if added < 0 { Err(io::Error::last_os_error()) } else { Ok(i64::from(added)) }
+        if added < 0 {
+            return Err(io::Error::last_os_error());
+        }
+        drop(file);
+        self.respond(id, i64::from(added))
     }
 }
 

@@ -22,6 +22,19 @@ pub fn bind(socket: BorrowedFd<'_>, address: &[u8]) -> nix::Result<()> {
     Errno::result(result).map(drop)
 }
 
+/// getsockname(2): whether the socket has the path of a file as its name.
+pub fn has_path(socket: BorrowedFd<'_>) -> nix::Result<bool> {
+    const BEFORE: usize = size_of::<libc::sa_family_t>();
+    // SAFETY: all zero is an address without a name.
+    let mut address: libc::sockaddr_un = unsafe { std::mem::zeroed() };
+    let mut length = size_of_val(&address) as libc::socklen_t;
+    // SAFETY: `address` and `length` are live and of the size that is passed.
+    let result = unsafe { libc::getsockname(socket.as_raw_fd(), (&raw mut address).cast(), &raw mut length) };
+    Errno::result(result)?;
+    let unix = i32::from(address.sun_family) == libc::AF_UNIX;
+    Ok(unix && length as usize > BEFORE && address.sun_path[0] != 0)
+}
+
 /// sendmsg(2) of one piece of data, to `address` unless that is empty, with control messages.
 pub fn send(
     socket: BorrowedFd<'_>,

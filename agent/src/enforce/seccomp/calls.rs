@@ -260,6 +260,8 @@ pub const CALLS: &[Call] = &[
     done("sendmmsg", libc::SYS_sendmmsg, &[NetConnect]),
     // A Unix socket's path is a new file.
     done("bind", libc::SYS_bind, &[NetBind, FileCreate]),
+    // The kernel knows such a name by its last component.
+    done("getsockname", libc::SYS_getsockname, &[NetBind]),
     left("socket", libc::SYS_socket, SOCKET).when(When::Not(0, u32::MAX, ORDINARY_FAMILIES)),
     left("socket", libc::SYS_socket, SOCKET).when(When::Not(1, SOCKET_TYPE, ORDINARY_TYPES)),
     left("socket", libc::SYS_socket, SOCKET).when(When::Not(2, u32::MAX, ORDINARY_PROTOCOLS)),

@@ -14,6 +14,7 @@ use nix::errno::Errno;
 use nix::sys::eventfd::EventFd;
 
 use super::blocked::Blocked;
+use super::bound::Bound;
 use super::lineage::Lineage;
 use super::table::Table;
 use super::{facts, fail};
@@ -70,6 +71,8 @@ pub struct Known {
     pub names: RwLock<Arc<Names>>,
     /// Under which set processes were started.
     pub lineage: Lineage,
+    /// By which paths sockets were bound.
+    pub bound: Bound,
 }
 
 impl Known {

@@ -11,6 +11,7 @@
 mod address;
 mod attributes;
 mod blocked;
+mod bound;
 mod call;
 pub mod calls;
 mod exec;
@@ -54,6 +55,7 @@ use crate::session::Session;
 use crate::sys::peer::Peer;
 use crate::sys::seccomp::Listener;
 use blocked::Blocked;
+use bound::Bound;
 use judge::{Judge, Known};
 use lineage::Lineage;
 use worker::Workers;
@@ -136,6 +138,7 @@ impl EnforcementPoint for Supervisor {
             had_calls: AtomicBool::new(false),
             names: RwLock::new(session.engine.names().clone()),
             lineage: Lineage::default(),
+            bound: Bound::default(),
         });
         if let Ok(mut sessions) = self.judge.sessions.write() {
             sessions.insert(session.index, known.clone());

@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 
 use nix::errno::Errno;
-use nix::fcntl::{AT_FDCWD, AtFlags};
+use nix::fcntl::{AT_FDCWD, AtFlags, OFlag, open};
 use nix::sys::stat::{FileStat, Mode, SFlag, fstat, mkdirat, mknodat};
 use nix::sys::statvfs::{FsFlags, fstatvfs};
 use nix::unistd::{AccessFlags, LinkatFlags, UnlinkatFlags, faccessat, linkat, symlinkat, unlinkat};
@@ -308,8 +308,10 @@ pub fn link(call: &Call<'_>) -> Result {
     };
     let stat = Some(fstat(&source)?);
     both(call, Action::FileLink, (&path_of(source.as_fd())?, &stat), (&to.path()?, &None))?;
-    // Of a descriptor it counts who opened it; of the working directory nothing.
+    // Of a descriptor it counts who opened it: the thread, as which it is opened here. Of the working directory nothing.
     if by_number && from.0 != here {
+        let source =
+            open(by_descriptor(source.as_fd()).as_str(), OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty())?;
         linkat(&source, "", &to.folder, to.written(), LinkatFlags::from(AtFlags::AT_EMPTY_PATH))?;
     } else {
         let source = by_descriptor(source.as_fd());

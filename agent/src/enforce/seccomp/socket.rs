@@ -21,7 +21,7 @@ const DONE: Result = Ok(Outcome::Value(0));
 const ADDRESS_MAX: i32 = 128;
 /// `UIO_MAXIOV`, and the most messages of one sendmmsg.
 const PIECES_MAX: u64 = 1024;
-/// More than that is sent in parts, as a socket's buffer would have it.
+/// As much of a stream is copied at once, and of anything else at all: more than the kernel takes by default.
 const DATA_MAX: usize = 1 << 20;
 /// net.core.optmem_max is far below it.
 const CONTROL_MAX: u64 = 1 << 16;
@@ -31,6 +31,8 @@ struct Socket {
     fd: OwnedFd,
     family: i32,
     protocol: i32,
+    /// What is sent is a stream, and may be sent in parts.
+    stream: bool,
 }
 
 impl Socket {
@@ -38,7 +40,8 @@ impl Socket {
         let fd = call.target.duplicate(number)?;
         let family = socket::option(fd.as_fd(), libc::SO_DOMAIN)?;
         let protocol = socket::option(fd.as_fd(), libc::SO_PROTOCOL)?;
-        Ok(Self { fd, family, protocol })
+        let stream = socket::option(fd.as_fd(), libc::SO_TYPE)? == libc::SOCK_STREAM;
+        Ok(Self { fd, family, protocol, stream })
     }
 }
 
@@ -115,7 +118,7 @@ pub fn connect(call: &Call<'_>) -> Result {
 pub fn bind(call: &Call<'_>) -> Result {
     let socket = Socket::of(call, call.int(0))?;
     let bytes = copied(call, call.arg(1), call.int(2))?;
-    let mut address = bytes.clone();
+    let (mut address, mut given) = (bytes.clone(), None);
     match Address::parse(&bytes, socket.family, socket.protocol, Use::Bind) {
         Address::Inet(inet) => {
             let mut raw = call.record(Action::NetBind);
@@ -134,25 +137,94 @@ pub fn bind(call: &Call<'_>) -> Result {
             // In the folder that was decided: a longer path could lead elsewhere by now.
             nix::unistd::fchdir(&place.folder)?;
             address = address::unix(&place.name);
+            given = Some(path).filter(|path| *path != place.name);
         }
         // A name of the network namespace's own, or none.
         Address::Abstract(_) | Address::Unnamed | Address::None => call.act()?,
     }
     socket::bind(socket.fd.as_fd(), &address)?;
+    if let Some(path) = given {
+        call.session.bound.put(fstat(&socket.fd)?.st_ino, path);
+    }
+    DONE
+}
+
+/// getsockname: the path that a Unix socket was bound by, all else from the kernel.
+pub fn name(call: &Call<'_>) -> Result {
+    let fd = call.target.duplicate(call.int(0))?;
+    let path = call.session.bound.get(fstat(&fd)?.st_ino);
+    // An inode's number may have been another socket's.
+    let Some(path) = path.filter(|_| socket::has_path(fd.as_fd()) == Ok(true)) else {
+        return Ok(Outcome::GoOn);
+    };
+    let room = i32::from_ne_bytes(call.target.bytes(call.arg(2), 4)?.try_into().unwrap_or_default());
+    let room = usize::try_from(room).map_err(|_| Errno::EINVAL)?;
+    let mut name = address::unix(&path);
+    // Of the longest one the kernel counts a NUL too.
+    name.resize(size_of::<libc::sa_family_t>() + path.len() + 1, 0);
+    call.target.write(call.arg(1), &name[..name.len().min(room)])?;
+    call.target.write(call.arg(2), &(name.len() as u32).to_ne_bytes())?;
     DONE
 }
 
 pub fn sendto(call: &Call<'_>) -> Result {
     let to = Socket::of(call, call.int(0))?;
-    let data = call.target.bytes(call.arg(1), (call.arg(2) as usize).min(DATA_MAX))?;
+    let data = Data(vec![(call.arg(1), call.arg(2))]);
+    let first = data.part(call, &to, 0)?;
     let address = copied(call, call.arg(4), call.int(5))?;
+    let flags = call.int(3);
     let address = judged(call, &to, address, Use::Send, false)?;
-    call.act()?;
-    sent(
-        call,
-        call.blocking(|| socket::send(to.fd.as_fd(), &address, &data, &[], call.int(3) | libc::MSG_NOSIGNAL)),
-        call.int(3),
-    )
+    sent(call, data.send(call, &to, first, (&address, &[]), flags), flags)
+}
+
+/// What is to be sent, in the thread's memory: (address, length) of each piece.
+struct Data(Vec<(u64, u64)>);
+
+impl Data {
+    fn length(&self) -> u64 {
+        self.0.iter().fold(0, |sum, (_, length)| sum.saturating_add(*length))
+    }
+
+    /// Copies what comes after the first `skip` bytes, as much as is sent at once.
+    fn part(&self, call: &Call<'_>, to: &Socket, mut skip: u64) -> Result<Vec<u8>> {
+        if !to.stream && self.length() > DATA_MAX as u64 {
+            return Err(Errno::EMSGSIZE);
+        }
+        let mut part = Vec::new();
+        for (address, length) in &self.0 {
+            let before = skip.min(*length);
+            skip -= before;
+            let length = (length - before).min((DATA_MAX - part.len()) as u64);
+            part.extend(call.target.bytes(address.wrapping_add(before), length as usize)?);
+        }
+        Ok(part)
+    }
+
+    /// Sends it; of a stream all, unless the kernel stops before.
+    fn send(
+        &self,
+        call: &Call<'_>,
+        to: &Socket,
+        first: Vec<u8>,
+        (address, control): (&[u8], &[u8]),
+        flags: i32,
+    ) -> nix::Result<usize> {
+        let send = |part: &[u8], address: &[u8], control: &[u8], flags: i32| {
+            call.act()?;
+            call.blocking(|| socket::send(to.fd.as_fd(), address, part, control, flags | libc::MSG_NOSIGNAL))
+        };
+        let mut done = send(&first, address, control, flags)?;
+        let mut whole = done == first.len();
+        // What was sent is told; an error comes again with the next call.
+        while whole && (done as u64) < self.length() {
+            let more = call.back().and_then(|()| self.part(call, to, done as u64));
+            let Ok(part) = more else { break };
+            let Ok(sent) = send(&part, &[], &[], flags & !libc::MSG_FASTOPEN) else { break };
+            whole = sent == part.len();
+            done += sent;
+        }
+        Ok(done)
+    }
 }
 
 /// Who writes to a socket nobody reads from gets a signal, unless it asked for none.
@@ -168,34 +240,34 @@ fn sent(call: &Call<'_>, result: nix::Result<usize>, flags: i32) -> Result {
 /// A copied `struct msghdr`.
 struct Message {
     address: Vec<u8>,
-    data: Vec<u8>,
+    data: Data,
+    /// What of `data` is sent first.
+    first: Vec<u8>,
     control: Vec<u8>,
     /// Descriptors that `control` refers to.
     _passed: Vec<OwnedFd>,
 }
 
 impl Message {
-    fn copy(call: &Call<'_>, at: u64) -> Result<Self> {
+    fn copy(call: &Call<'_>, to: &Socket, at: u64) -> Result<Self> {
         let [name, name_length, pieces, count, control, control_length, _flags]: [u64; 7] =
             call.target.words(at)?;
         let address = if name == 0 { Vec::new() } else { copied(call, name, name_length as i32)? };
         if count > PIECES_MAX {
             return Err(Errno::EMSGSIZE);
         }
-        let mut data = Vec::new();
         let vector = call.target.bytes(pieces, 16 * count as usize)?;
-        for piece in vector.chunks_exact(16) {
-            let word = |at: usize| u64::from_ne_bytes(piece[at..at + 8].try_into().unwrap_or_default());
-            let length = (word(8) as usize).min(DATA_MAX - data.len());
-            data.extend(call.target.bytes(word(0), length)?);
-        }
+        let word = |bytes: &[u8]| u64::from_ne_bytes(bytes.try_into().unwrap_or_default());
+        let data =
+            Data(vector.chunks_exact(16).map(|piece| (word(&piece[..8]), word(&piece[8..]))).collect());
+        let first = data.part(call, to, 0)?;
         if control_length > CONTROL_MAX {
             return Err(Errno::ENOBUFS);
         }
         let control =
             if control == 0 { Vec::new() } else { call.target.bytes(control, control_length as usize)? };
         let (control, passed) = translated(call, control)?;
-        Ok(Self { address, data, control, _passed: passed })
+        Ok(Self { address, data, first, control, _passed: passed })
     }
 
     fn send(self, call: &Call<'_>, to: &Socket, flags: i32) -> nix::Result<usize> {
@@ -204,10 +276,7 @@ impl Message {
         } else {
             judged(call, to, self.address, Use::Send, false)?
         };
-        call.act()?;
-        call.blocking(|| {
-            socket::send(to.fd.as_fd(), &address, &self.data, &self.control, flags | libc::MSG_NOSIGNAL)
-        })
+        self.data.send(call, to, self.first, (&address, &self.control), flags)
     }
 }
 
@@ -247,7 +316,7 @@ fn translated(call: &Call<'_>, mut control: Vec<u8>) -> Result<(Vec<u8>, Vec<Own
 
 pub fn sendmsg(call: &Call<'_>) -> Result {
     let to = Socket::of(call, call.int(0))?;
-    let message = Message::copy(call, call.arg(1))?;
+    let message = Message::copy(call, &to, call.arg(1))?;
     let flags = call.int(2);
     sent(call, message.send(call, &to, flags), flags)
 }
@@ -262,7 +331,7 @@ pub fn sendmmsg(call: &Call<'_>) -> Result {
     for index in 0..u64::from(call.arg(2) as u32).min(PIECES_MAX) {
         call.back()?;
         let at = call.arg(1) + index * SIZE;
-        let result = Message::copy(call, at).and_then(|message| message.send(call, &to, flags));
+        let result = Message::copy(call, &to, at).and_then(|message| message.send(call, &to, flags));
         match result {
             Ok(length) => {
                 call.back()?;

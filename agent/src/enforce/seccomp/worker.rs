@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::AsFd;
 
 use super::call::{Call, Outcome, Result};
 use super::calls::refusal;
@@ -155,7 +155,7 @@ impl Workers {
             Ok(Outcome::Value(value)) => listener.respond(asked.id, value),
             Ok(Outcome::GoOn) => listener.go_on(asked.id),
             Ok(Outcome::Answered) => Ok(()),
-            Ok(Outcome::File(file, close)) => match deliver(listener, asked.id, file, close) {
+            Ok(Outcome::File(file, close)) => match listener.respond_with(asked.id, file, close) {
                 Err(error) if error.raw_os_error() != Some(libc::ENOENT) => {
                     let errno = error.raw_os_error().unwrap_or(libc::EMFILE);
                     listener.respond(asked.id, -i64::from(errno))
@@ -175,16 +175,6 @@ impl Workers {
     fn carry_out(&self, call: &Call<'_>) -> Result {
         call.check()?;
         if call.target.unjudged().is_some() { Err(Errno::EACCES) } else { (self.handle)(call) }
-    }
-}
-
-/// Gives the thread its file.
-fn deliver(listener: &Listener, id: u64, file: OwnedFd, close_on_exec: bool) -> std::io::Result<()> {
-    let kind = nix::sys::stat::fstat(&file).map_or(0, |status| status.st_mode & libc::S_IFMT);
-    if kind == libc::S_IFIFO {
-        listener.respond_with_last(id, file, close_on_exec)
-    } else {
-        listener.respond_with(id, file.as_fd(), close_on_exec)
     }
 }
 
@@ -222,6 +212,7 @@ fn handle(call: &Call<'_>) -> Result {
         libc::SYS_mmap | libc::SYS_mprotect | libc::SYS_pkey_mprotect => map::map(call),
         libc::SYS_connect => socket::connect(call),
         libc::SYS_bind => socket::bind(call),
+        libc::SYS_getsockname => socket::name(call),
         libc::SYS_sendto => socket::sendto(call),
         libc::SYS_sendmsg => socket::sendmsg(call),
         libc::SYS_sendmmsg => socket::sendmmsg(call),
