@@ -7,6 +7,7 @@ mod doctor;
 mod exec;
 mod hook;
 mod install;
+mod learn;
 mod ledger;
 mod listen;
 mod live;

@@ -35,6 +35,7 @@ pub enum PolicyCommand {
   authz policy eval ./policy --input - < inputs.jsonl")]
     Eval(EvalArgs),
     Why(super::why::Why),
+    Learn(super::learn::Learn),
     /// Print the digest that names exactly this policy in every record.
     #[command(
         after_help = "Examples:\n  authz policy digest ./policy\n  authz policy digest preset:coding-agent --json"
@@ -123,6 +124,7 @@ pub fn run(command: PolicyCommand) -> Result<ExitCode> {
         PolicyCommand::Test(args) => test(&args),
         PolicyCommand::Eval(args) => eval(&args),
         PolicyCommand::Why(why) => why.run(),
+        PolicyCommand::Learn(learn) => learn.run(),
         PolicyCommand::Digest(args) => digest(&args),
         PolicyCommand::Bundle(args) => bundle(&args),
     }
