@@ -19,6 +19,7 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::oneshot;
 use uuid::Uuid;
 
+use crate::enforce::imagined::Imagined;
 use crate::enforce::landlock::Laid;
 use crate::enforce::level::Level;
 use crate::event::Mode;
@@ -27,6 +28,7 @@ use crate::paths::{CONTROL, Owner};
 use crate::pipeline::calls::CallView;
 use crate::pipeline::change::Settled;
 use crate::pipeline::questions::Evaluated;
+use crate::pipeline::why::Why;
 use crate::policy::Question;
 use crate::policy::difference::{Difference, FloorChange};
 use crate::session::Stats;
@@ -162,6 +164,13 @@ pub enum Request {
         #[serde(default)]
         session: Option<Uuid>,
     },
+    /// What would become of an operation, and why? Nothing follows from it.
+    Why {
+        /// In which session.
+        session: Uuid,
+        /// Which operation.
+        imagined: Box<Imagined>,
+    },
     /// A question of another gate (AuthZEN).
     Evaluate {
         /// To whose policy; none: the only session's.
@@ -200,6 +209,8 @@ pub enum Response {
         /// In the order of their start.
         sessions: Vec<SessionView>,
     },
+    /// What would become of an operation.
+    Why(Box<Why>),
     /// What a question came to.
     Evaluated(Evaluated),
     /// What is decided about a tool call.

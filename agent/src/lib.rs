@@ -51,6 +51,7 @@
 //! | [`pipeline`] | the loop from event to verdict; it names no back end |
 //! | [`enforce`] | what makes verdicts bind: the probe of the kernel, LSM programs, tasks parked while they wait |
 //! | [`replay`] | what was decided, decided again by the same policy or another |
+//! | [`learn`] | a policy made from what was recorded, for a person to edit |
 //! | [`trace`] | a session as a tree of tool calls and what was seen under them |
 //! | [`control`] | the protocol between the daemon and those who ask it |
 //! | [`web`] | what the listeners on loopback have in common, and the way to a server elsewhere |
@@ -75,6 +76,7 @@ pub mod session;
 pub mod pipeline;
 pub mod enforce;
 pub mod replay;
+pub mod learn;
 pub mod trace;
 pub mod control;
 pub mod web;

@@ -14,7 +14,7 @@ const ORDER: &[&[&str]] = &[
     &["ledger"],
     &["session"],
     &["pipeline"],
-    &["enforce", "replay", "trace"],
+    &["enforce", "replay", "learn", "trace"],
     &["control"],
     &["web"],
     &["authzen", "adapters", "otlp"],

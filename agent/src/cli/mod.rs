@@ -7,14 +7,18 @@ mod doctor;
 mod exec;
 mod hook;
 mod install;
+mod learn;
 mod ledger;
 mod listen;
+mod live;
 mod mcp;
+mod named;
 mod policy;
 mod reload;
 mod replay;
 mod show;
 mod trace;
+mod why;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -23,6 +27,7 @@ use anyhow::Context as _;
 use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::paths::Owner;
+use policy::PolicyCommand;
 
 /// How `--state` is described: its default depends on the user.
 const STATE_HELP: &str = "Folder of ledgers and policy bundles [default: /var/lib/authz; of an ordinary user \
@@ -91,7 +96,7 @@ enum Command {
     Doctor(doctor::DoctorArgs),
     /// Work on policies
     #[command(subcommand)]
-    Policy(policy::PolicyCommand),
+    Policy(PolicyCommand),
     /// Read the record of decisions, verify it, prove an entry
     #[command(after_help = "Examples:
   authz ledger list --effect deny --since 2h
@@ -130,7 +135,9 @@ enum Command {
 /// Runs the command line; the status is the process's.
 pub fn run() -> ExitCode {
     let cli = Cli::parse();
-    let failed = if matches!(cli.command, Command::Exec(_) | Command::Mcp(_)) { exec::FAILED } else { 1 };
+    let own =
+        matches!(cli.command, Command::Exec(_) | Command::Mcp(_) | Command::Policy(PolicyCommand::Why(_)));
+    let failed = if own { exec::FAILED } else { 1 };
     let result = match cli.command {
         Command::Exec(exec) => exec.run(),
         Command::Mcp(mcp) => mcp.run(),

@@ -34,6 +34,8 @@ pub enum PolicyCommand {
   authz policy eval ./policy --input input.json --json
   authz policy eval ./policy --input - < inputs.jsonl")]
     Eval(EvalArgs),
+    Why(super::why::Why),
+    Learn(super::learn::Learn),
     /// Print the digest that names exactly this policy in every record.
     #[command(
         after_help = "Examples:\n  authz policy digest ./policy\n  authz policy digest preset:coding-agent --json"
@@ -121,6 +123,8 @@ pub fn run(command: PolicyCommand) -> Result<ExitCode> {
         PolicyCommand::Check(args) => check(&args),
         PolicyCommand::Test(args) => test(&args),
         PolicyCommand::Eval(args) => eval(&args),
+        PolicyCommand::Why(why) => why.run(),
+        PolicyCommand::Learn(learn) => learn.run(),
         PolicyCommand::Digest(args) => digest(&args),
         PolicyCommand::Bundle(args) => bundle(&args),
     }
@@ -332,7 +336,7 @@ fn bundle(args: &BundleArgs) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn parse_action(text: &str) -> Result<Action, String> {
+pub(super) fn parse_action(text: &str) -> Result<Action, String> {
     Action::from_name(text).ok_or_else(|| {
         format!("there is no action {text:?}; file.read, process.exec and net.connect are some")
     })

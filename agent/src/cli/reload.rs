@@ -1,6 +1,5 @@
 //! `authz reload`: another policy for a session that runs, and what it changes.
 
-use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -8,9 +7,9 @@ use anyhow::bail;
 use clap::Args;
 use uuid::Uuid;
 
-use super::absolute;
 use super::show::escape;
-use crate::control::{self, Client, Reloaded, Request, Response};
+use super::{absolute, live};
+use crate::control::{Client, Reloaded, Request, Response};
 use crate::policy::difference::{Changes, FloorChange};
 
 /// How long a policy may take to load.
@@ -46,7 +45,8 @@ pub struct Reload {
 impl Reload {
     /// Runs it.
     pub fn run(self) -> anyhow::Result<ExitCode> {
-        let (session, socket) = self.session()?;
+        let wanted = self.session.map(|session| session.to_string());
+        let (session, socket) = live::find(wanted.as_deref())?;
         let policy = (!self.policy.is_empty()).then(|| absolute(&self.policy)).transpose()?;
         let request = Request::Reload { session: Some(session), policy };
         match Client::within(&socket, PATIENCE)?.ask(&request)? {
@@ -56,25 +56,6 @@ impl Reload {
             _ => bail!("the daemon gave a response of another kind"),
         }
         Ok(ExitCode::SUCCESS)
-    }
-
-    /// The session that is meant, and where its daemon listens.
-    fn session(&self) -> anyhow::Result<(Uuid, PathBuf)> {
-        let mut found = Vec::new();
-        for socket in control::sockets() {
-            let sessions =
-                Client::within(&socket, PATIENCE).and_then(|mut client| client.ask(&Request::Sessions));
-            if let Ok(Response::Sessions { sessions }) = sessions {
-                found.extend(sessions.iter().map(|view| (view.session, socket.clone())));
-            }
-        }
-        found.retain(|(session, _)| self.session.is_none_or(|wanted| wanted == *session));
-        match (found.pop(), self.session) {
-            (Some(one), _) if found.is_empty() => Ok(one),
-            (Some(_), _) => bail!("several sessions are live; name one of authz sessions with --session"),
-            (None, Some(session)) => bail!("no session {session} of yours is live; see authz sessions"),
-            (None, None) => bail!("no session is live that you may control"),
-        }
     }
 }
 

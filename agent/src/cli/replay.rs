@@ -72,20 +72,20 @@ impl Replay {
 }
 
 /// Beside the ledgers of a state folder, or, for a folder of one ledger, beside that.
-fn bundles(state: &Path) -> Vec<PathBuf> {
+pub(super) fn bundles(state: &Path) -> Vec<PathBuf> {
     let above = state.parent().filter(|_| state.join("ledger").is_dir());
     [Some(state), above].into_iter().flatten().map(|folder| folder.join("bundles")).collect()
 }
 
 /// A bar on a terminal, on standard error, that says how far the reading is; elsewhere nothing.
-fn bar(entries: u64) -> ProgressBar {
+pub(super) fn bar(entries: u64) -> ProgressBar {
     let style = ProgressStyle::with_template(
         "{bar:30} {human_pos} of {human_len} entries, {per_sec}, {eta} left; at {msg}",
     );
     ProgressBar::new(entries).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
 }
 
-fn show(bar: &ProgressBar, read: u64, time: Time) {
+pub(super) fn show(bar: &ProgressBar, read: u64, time: Time) {
     if !bar.is_hidden() {
         bar.set_message(time.to_string().chars().take(19).chain(['Z']).collect::<String>());
     }

@@ -9,8 +9,9 @@ use super::policy::Loaded;
 use super::{Daemon, TURN};
 use crate::control::{Door, Request, Response, SessionView, StartSession, Started};
 use crate::enforce::Admission;
+use crate::enforce::imagined::Imagined;
 use crate::enforce::level::{Backend, Enforcement};
-use crate::event::Mode;
+use crate::event::{Layer, Mode};
 use crate::ledger::entry::Kind;
 use crate::pipeline::questions::Asker;
 use crate::policy::Floor;
@@ -77,6 +78,7 @@ impl Daemon {
             | Request::NameCall { .. }
             | Request::EndTurn { .. }
             | Request::Denials { .. } => self.asked_by_gate(peer, request),
+            Request::Why { session, imagined } => self.why(peer, session, &imagined),
             Request::Evaluate { session, question, rewrites } => {
                 let index = self.session_meant(peer, session)?;
                 let asker = Asker { pid: peer.pid, uid: peer.uid };
@@ -84,6 +86,20 @@ impl Daemon {
                 evaluated.map(Response::Evaluated).context("the session is over")
             }
         }
+    }
+
+    /// What would become of an operation of a session. It is no operation: nothing is recorded, counted or held.
+    fn why(&mut self, peer: &Peer, session: Uuid, imagined: &Imagined) -> anyhow::Result<Response> {
+        let index = self.find(peer, session)?;
+        let layer = match self.options.backend {
+            Backend::BpfLsm => Layer::Kernel,
+            Backend::Seccomp => Layer::Seccomp,
+            Backend::None => Layer::Api,
+        };
+        let session = self.pipeline.sessions.get(index).context("the session is over")?;
+        let event = imagined.of_session(session, layer)?;
+        let why = self.pipeline.why(&event, imagined.sha256.as_deref(), &*self.point);
+        why.map(|why| Response::Why(Box::new(why))).context("the session is over")
     }
 
     pub(super) fn owned(&self, peer: &Peer) -> impl Iterator<Item = Uuid> {

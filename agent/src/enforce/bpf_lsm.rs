@@ -355,6 +355,15 @@ impl BpfLsm {
         self.verdicts.insert(&Key::new(bits, key), verdict, 0).map_err(map_error("verdicts"))
     }
 
+    /// What the programs would find for a key, all of whose bits count.
+    pub fn find(&self, bits: u32, key: VerdictKey) -> Result<Option<authz_verdict>, Error> {
+        match self.verdicts.get(&Key::new(bits, key), 0) {
+            Ok(verdict) => Ok(Some(verdict)),
+            Err(MapError::KeyNotFound) => Ok(None),
+            Err(error) => Err(map_error("verdicts")(error)),
+        }
+    }
+
     /// Takes a verdict back.
     pub fn forget(&mut self, bits: u32, key: VerdictKey, evaluation: u64) {
         let key = Key::new(bits, key);

@@ -12,8 +12,8 @@ use super::regions::{self, Regions};
 use super::{Admission, EnforcementPoint, Error, processes, wire};
 use crate::abi::raw::*;
 use crate::clock::monotonic_ns;
-use crate::event::{Event, Mode};
-use crate::pipeline::{Answer, EventSource, Remembered, Verdict, VerdictSink};
+use crate::event::{Event, Key, Mode};
+use crate::pipeline::{Answer, EventSource, Recalled, Remembered, Verdict, VerdictSink};
 use crate::policy::names::{Names, filter_bit};
 use crate::session::Session;
 use crate::sys::peer::{Peer, pidfd_open};
@@ -205,6 +205,23 @@ impl VerdictSink for Kernel {
         let value = authz_verdict { effect, sent: 0, evaluation: verdict.evaluation, expires_ns, hits: 0 };
         // The thread that waits will hit it once: that use is recorded already.
         self.lsm.remember(bits, key, value, u64::from(verdict.awaited)).map_err(|error| error.to_string())
+    }
+
+    /// Read from the programs' own table.
+    fn recall(&self, domain: u32, key: &Key) -> Option<Recalled> {
+        // As `remembered()` of ebpf/lib/decide.h looks it up: a name that is too long without the NUL behind it.
+        let whole = (key.name.len() + 1).min(AUTHZ_KEY_MAX as usize) * 8;
+        let (bits, key) = wire::verdict_key(domain, key, whole);
+        let found =
+            self.lsm.find(bits, key).inspect_err(|error| tracing::warn!(%error, "cannot look up a verdict"));
+        let verdict = found.ok()??;
+        let left = |until: u64| Duration::from_nanos(until.saturating_sub(monotonic_ns()));
+        Some(Recalled {
+            allow: verdict.effect == AUTHZ_EFFECT_ALLOW,
+            evaluation: verdict.evaluation,
+            hits: verdict.hits,
+            left: (verdict.expires_ns != 0).then(|| left(verdict.expires_ns)),
+        })
     }
 
     fn park(&mut self, tid: i32, _ticket: u64) {

@@ -3,6 +3,7 @@
 pub mod bpf_lsm;
 pub mod btf;
 pub mod choice;
+pub mod imagined;
 pub mod kernel;
 pub mod landlock;
 pub mod level;

@@ -9,6 +9,7 @@ mod findings;
 mod holds;
 pub mod questions;
 mod record;
+pub mod why;
 
 use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
@@ -18,7 +19,7 @@ use uuid::Uuid;
 use crate::event::{Action, Event, EventKind, Layer, Mode};
 use crate::hold::Holds;
 use crate::ledger::entry::DecidedBy;
-use crate::ledger::{Store, Ticket};
+use crate::ledger::{Store, Ticket, Time};
 use crate::policy::engine::hash_of;
 use crate::policy::recorder::Region;
 use crate::policy::region::{self, Remember};
@@ -47,6 +48,11 @@ pub trait VerdictSink {
 
     /// Lets the enforcement point decide alike by itself from now on.
     fn remember(&mut self, verdict: Remembered<'_>) -> Result<(), String>;
+
+    /// What it would decide from for this domain and key. It is looked at, not used.
+    fn recall(&self, _domain: u32, _key: &crate::event::Key) -> Option<Recalled> {
+        None
+    }
 
     /// Puts the thread that waits under the ticket to sleep until `release`: a human is slow.
     fn park(&mut self, tid: i32, ticket: u64);
@@ -97,10 +103,25 @@ pub struct Remembered<'a> {
     pub evaluation: u64,
 }
 
+/// A verdict as an enforcement point remembers it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Recalled {
+    /// The verdict.
+    pub allow: bool,
+    /// Of which evaluation.
+    pub evaluation: u64,
+    /// How often it was used, as far as that is counted there.
+    pub hits: u64,
+    /// How long it holds still, down to nothing; none: as long as its domain.
+    pub left: Option<Duration>,
+}
+
 /// What a remembered verdict came from.
 #[derive(Clone)]
 struct Known {
     id: Uuid,
+    time: Time,
+    resource: String,
     layer: Layer,
     session: u32,
     /// Digest of the policy, which the session may have no more.
@@ -250,6 +271,7 @@ impl Pipeline {
         session.stats.count(event.operation.action, &event.operation.resource.id, &evaluation.decision);
         let mut entry = decision_entry(session, &event, &attributed, &evaluation, decided_by);
         entry.id = id;
+        let time = entry.time;
         entry.input = Some(input.to_value());
         if let Some(instead) = &instead {
             entry.requested_id = Some(event.operation.resource.id.clone());
@@ -290,7 +312,8 @@ impl Pipeline {
                 self.flush();
             }
             let (layer, session) = (event.layer, event.session);
-            let number = self.know(Known { id, layer, session, policy, evaluation });
+            let resource = event.operation.resource.id.clone();
+            let number = self.know(Known { id, time, resource, layer, session, policy, evaluation });
             let remembered =
                 Remembered { session, domain, key, region, allow, ttl, awaited, evaluation: number };
             match back_end.remember(remembered) {

@@ -159,6 +159,24 @@ pub(super) fn rule_name(rule: &Rule) -> String {
     chain(reference).map(|(name, ..)| name).unwrap_or_default()
 }
 
+/// The member that a rule adds to `deny` and its like.
+pub(super) fn member(rule: &Rule) -> Option<&Expr> {
+    let Rule::Spec { head: RuleHead::Set { key: Some(member), .. }, .. } = rule else { return None };
+    Some(member)
+}
+
+/// Its id, where that is a literal.
+pub(super) fn member_id(rule: &Rule) -> Option<String> {
+    field(member(rule)?, "id")
+}
+
+/// A literal text that an object has under a name.
+pub(super) fn field(object: &Expr, name: &str) -> Option<String> {
+    let Expr::Object { fields, .. } = object else { return None };
+    let (_, _, value) = fields.iter().find(|(_, key, _)| literal(key).as_deref() == Some(name))?;
+    literal(value)
+}
+
 pub(super) fn package(module: &Module) -> String {
     match chain(&module.package.refr) {
         Some((name, path, ..)) => [vec![name], path].concat().join("."),

@@ -55,6 +55,17 @@ pub struct Generated {
     pub workspace: Vec<String>,
 }
 
+impl Generated {
+    /// What was added to a bundle.
+    pub fn of(bundle: &Bundle) -> Self {
+        let folders = |key: &str| -> Vec<String> {
+            let list = bundle.data().get("authz").and_then(|authz| authz.get(key)).and_then(Value::as_array);
+            list.into_iter().flatten().filter_map(|folder| folder.as_str().map(str::to_owned)).collect()
+        };
+        Self { protected: folders("protected"), ask: folders("ask"), workspace: folders("workspace") }
+    }
+}
+
 /// A Rego file of a bundle.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PolicyFile {

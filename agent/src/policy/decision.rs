@@ -135,6 +135,11 @@ impl Decision {
 }
 
 impl Limits {
+    /// Whether each use has to be counted.
+    pub fn count_uses(&self) -> bool {
+        self.max_uses.is_some() || !self.rate.is_empty()
+    }
+
     fn add(&mut self, name: &str, value: &Value) -> Result<(), ConstraintError> {
         let malformed = |expected| ConstraintError::Malformed {
             name: name.to_owned(),

@@ -4,11 +4,10 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use regorus::unstable::{Expr, Rule, RuleHead};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::ast::{literal, package, rule_name};
+use super::ast::{member_id, package, rule_name};
 use super::bundle::Bundle;
 use super::engine::compile;
 use super::error::PolicyError;
@@ -73,7 +72,7 @@ fn rules(bundle: &Bundle) -> Result<BTreeMap<String, Vec<String>>, PolicyError> 
     for module in engine.get_modules().iter() {
         let package = package(module);
         for rule in &module.policy {
-            let name = match (package.as_str(), id(rule)) {
+            let name = match (package.as_str(), member_id(rule)) {
                 ("authz", Some(id)) => format!("{} {id}", rule_name(rule)),
                 ("authz", None) => rule_name(rule),
                 _ => format!("{package}.{}", rule_name(rule)),
@@ -84,14 +83,6 @@ fn rules(bundle: &Bundle) -> Result<BTreeMap<String, Vec<String>>, PolicyError> 
     // Which file comes first says nothing.
     rules.values_mut().for_each(|texts| texts.sort());
     Ok(rules)
-}
-
-/// The id of a member of `deny` and its like.
-fn id(rule: &Rule) -> Option<String> {
-    let Rule::Spec { head: RuleHead::Set { key: Some(member), .. }, .. } = rule else { return None };
-    let Expr::Object { fields, .. } = member.as_ref() else { return None };
-    let (_, _, value) = fields.iter().find(|(_, key, _)| literal(key).as_deref() == Some("id"))?;
-    literal(value)
 }
 
 fn values(data: &Map<String, Value>) -> BTreeMap<String, &Value> {

@@ -13,8 +13,8 @@ use serde_json::{Map, Value};
 use super::ast::Program;
 use super::builtins::Drawn;
 use super::bundle::{Bundle, PolicyFile, sha256};
-use super::decision::Decision;
-use super::error::{PolicyError, one_line, split_engine_message};
+use super::decision::{Decision, Effect, RuleRef};
+use super::error::{Location, PolicyError, one_line, split_engine_message};
 use super::floor::Floor;
 use super::flow::{Flow, Obstacle};
 use super::implied::Tools;
@@ -22,7 +22,7 @@ use super::input::Input;
 use super::names::Names;
 use super::reads::Reads;
 use super::recorder::{self, Region};
-use super::{builtins, lint, predicates};
+use super::{builtins, grounds, lint, predicates};
 use crate::event::{ACTIONS, Action};
 
 /// The rule that is the decision.
@@ -163,6 +163,11 @@ impl Engine {
             self.obstacles(*action).for_each(|obstacle| all.entry(obstacle).or_default().push(*action));
         }
         all
+    }
+
+    /// Where the rules stand that may have put this one into a decision of that effect.
+    pub fn places(&self, effect: Effect, rule: &RuleRef) -> BTreeSet<Location> {
+        grounds::places(&self.policy.program, effect, rule)
     }
 
     /// The names that the policy looks for anywhere in a path.

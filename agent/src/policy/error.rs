@@ -6,7 +6,7 @@ use super::floor::FloorError;
 use super::implied::ImpliedError;
 
 /// A place in a policy or data file. Lines and columns count from 1.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
 pub struct Location {
     /// The file, as the user named it; built-in files are named `authz:PATH`.
     pub file: String,

@@ -4,7 +4,7 @@
 //! [`engine`], which turns an [`input`] into a [`decision`]. [`reads`] says which fields of the input
 //! the policy looks at, and [`region`] how far a decision may be remembered because of it: as far as the
 //! [`recorder`] heard of tests, where [`flow`] finds no other use of the name. The [`floor`] is what a policy states once for all, to hold without decisions; [`implied`] is what it knows of tools. What two
-//! policies differ in is told by [`difference`].
+//! policies differ in is told by [`difference`], and why one decides as it does by [`grounds`].
 
 pub mod archive;
 mod ast;
@@ -17,6 +17,7 @@ pub mod error;
 pub mod floor;
 pub mod flow;
 mod glob;
+pub mod grounds;
 mod guard;
 pub mod implied;
 pub mod input;
@@ -25,6 +26,7 @@ mod lint;
 pub mod names;
 mod predicates;
 pub mod question;
+pub mod reach;
 pub mod reads;
 pub mod recorder;
 pub mod region;
@@ -37,6 +39,7 @@ pub use decision::{Decision, Effect, Limits, Rate, RuleRef};
 pub use engine::{Engine, Evaluation};
 pub use error::{Location, PolicyError};
 pub use floor::Floor;
+pub use grounds::Grounds;
 pub use implied::Tools;
 pub use input::Input;
 pub use question::Question;

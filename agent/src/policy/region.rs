@@ -166,7 +166,7 @@ pub fn domain_fields(reads: &Reads) -> Vec<String> {
 }
 
 /// The field that keeps decisions about inputs like this one from being remembered.
-fn blocking(reads: &Reads, input: &Input) -> Option<String> {
+pub(super) fn blocking(reads: &Reads, input: &Input) -> Option<String> {
     let input = input.to_value();
     reads
         .widest()

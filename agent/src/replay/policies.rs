@@ -5,8 +5,6 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde_json::Value;
-
 use super::{Options, ReplayError};
 use crate::policy::{Bundle, Engine, Generated, PolicyError, PolicySource, Reads, kept};
 
@@ -83,15 +81,7 @@ impl Policies {
             return Ok(Pair { number, reads: own.reads().clone(), own: bundle, other: None });
         }
         // Where the agent worked, and what was authz's own, stays as it was.
-        let folders = |key: &str| -> Vec<String> {
-            let list = bundle.data().get("authz").and_then(|authz| authz.get(key)).and_then(Value::as_array);
-            list.into_iter().flatten().filter_map(|folder| folder.as_str().map(str::to_owned)).collect()
-        };
-        let generated = Generated {
-            protected: folders("protected"),
-            ask: folders("ask"),
-            workspace: folders("workspace"),
-        };
+        let generated = Generated::of(&bundle);
         let other = Bundle::load(&self.other, &generated)?;
         let reads = own.reads().union(Engine::load(&other)?.reads());
         Ok(Pair { number, reads, own: bundle, other: Some(other) })

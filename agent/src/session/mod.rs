@@ -262,29 +262,15 @@ impl Session {
 
     /// Counts a use of an allow against its limits; the error says which is used up.
     pub fn count_use(&mut self, decision: &Decision, limits: &Limits) -> Result<(), String> {
-        if limits.max_uses.is_none() && limits.rate.is_empty() {
+        if !limits.count_uses() {
             return Ok(());
         }
-        if !self.counts {
-            return Err("max_uses and rate need a session of authz exec".into());
-        }
+        self.has_use(decision, limits)?;
         let now = Instant::now();
-        let rules: Vec<_> = decision.rules.iter().map(|rule| rule.id.as_str()).collect();
-        let uses = self.uses.entry(rules.join(" ")).or_default();
-        if let Some(max) = limits.max_uses
-            && uses.total >= max
-        {
-            return Err(format!("max_uses {max} is used up"));
-        }
+        let uses = self.uses.entry(uses_of(decision)).or_default();
         let longest = limits.rate.iter().map(|rate| rate.per).max().unwrap_or_default();
         while uses.recent.front().is_some_and(|at| now.duration_since(*at) >= longest) {
             uses.recent.pop_front();
-        }
-        for rate in &limits.rate {
-            let recent = uses.recent.iter().filter(|at| now.duration_since(**at) < rate.per).count();
-            if recent as u64 >= rate.count {
-                return Err(format!("rate {} in {} s is used up", rate.count, rate.per.as_secs_f64()));
-            }
         }
         uses.total += 1;
         if !limits.rate.is_empty() {
@@ -292,6 +278,36 @@ impl Session {
         }
         Ok(())
     }
+
+    /// Whether a use of an allow is left; the error says which limit is used up.
+    pub fn has_use(&self, decision: &Decision, limits: &Limits) -> Result<(), String> {
+        if !limits.count_uses() {
+            return Ok(());
+        }
+        if !self.counts {
+            return Err("max_uses and rate need a session of authz exec".into());
+        }
+        let none = Uses::default();
+        let uses = self.uses.get(&uses_of(decision)).unwrap_or(&none);
+        if let Some(max) = limits.max_uses
+            && uses.total >= max
+        {
+            return Err(format!("max_uses {max} is used up"));
+        }
+        let now = Instant::now();
+        for rate in &limits.rate {
+            let recent = uses.recent.iter().filter(|at| now.duration_since(**at) < rate.per).count();
+            if recent as u64 >= rate.count {
+                return Err(format!("rate {} in {} s is used up", rate.count, rate.per.as_secs_f64()));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// By what uses are counted: the rules that allow together.
+fn uses_of(decision: &Decision) -> String {
+    decision.rules.iter().map(|rule| rule.id.as_str()).collect::<Vec<_>>().join(" ")
 }
 
 impl Stats {
@@ -365,11 +381,41 @@ impl Sessions {
         self.live.values()
     }
 
+    /// The number of a domain, if it has one.
+    pub fn known_domain(&self, policy: &str, key: &[u8]) -> Option<u32> {
+        self.domains.get(&(policy.to_owned(), 0, key.to_vec())).copied()
+    }
+
     /// The number of the domain: policy, its generation in this session, and all that it reads besides
     /// action and resource. Sessions under one policy share it.
     pub fn domain(&mut self, policy: &str, key: Vec<u8>) -> u32 {
         // A domain number is never used again, so that no old verdict can be met under a new meaning.
         let next = self.domains.len() as u32 + 1;
         *self.domains.entry((policy.to_owned(), 0, key)).or_insert(next)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::policy::{Bundle, Generated, PolicySource};
+
+    #[test]
+    fn to_look_whether_a_use_is_left_uses_none() {
+        let preset = PolicySource::Preset("observe-all".into());
+        let engine = Engine::load(&Bundle::load(&[preset], &Generated::default()).unwrap()).unwrap();
+        let limit = Duration::from_secs(1);
+        let mut session = Session::new(1, "a".into(), 0, Mode::Enforce, engine, limit, 0);
+        let decision = Decision { effect: Effect::Allow, ..Decision::deny("few", "") };
+        let limits = |max_uses| Limits { max_uses: Some(max_uses), ..Limits::default() };
+        assert!(session.has_use(&decision, &limits(0)).is_err());
+        for _ in 0..3 {
+            session.has_use(&decision, &limits(1)).unwrap();
+        }
+        session.count_use(&decision, &limits(1)).unwrap();
+        assert_eq!(session.has_use(&decision, &limits(1)).unwrap_err(), "max_uses 1 is used up");
+        assert_eq!(session.count_use(&decision, &limits(1)).unwrap_err(), "max_uses 1 is used up");
+        let other = Decision { effect: Effect::Allow, ..Decision::deny("other", "") };
+        session.has_use(&other, &limits(1)).unwrap();
     }
 }

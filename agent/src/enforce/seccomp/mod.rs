@@ -48,9 +48,9 @@ use nix::sys::eventfd::{EfdFlags, EventFd};
 
 use super::level::Enforcement;
 use super::{Admission, EnforcementPoint, Error};
-use crate::event::{Action, Event, Mode};
+use crate::event::{Action, Event, Key, Mode};
 use crate::paths::Owner;
-use crate::pipeline::{Answer, EventSource, Remembered, VerdictSink};
+use crate::pipeline::{Answer, EventSource, Recalled, Remembered, VerdictSink};
 use crate::session::Session;
 use crate::sys::peer::Peer;
 use crate::sys::seccomp::Listener;
@@ -243,6 +243,10 @@ impl VerdictSink for Supervisor {
         let until = verdict.ttl.map(|ttl| Instant::now() + ttl);
         let Remembered { session, domain, key, region, allow, evaluation, .. } = verdict;
         self.judge.table.insert(session, domain, key, region, table::Verdict { allow, until, evaluation })
+    }
+
+    fn recall(&self, domain: u32, key: &Key) -> Option<Recalled> {
+        self.judge.table.recall(domain, key)
     }
 
     fn park(&mut self, _tid: i32, ticket: u64) {

@@ -7,6 +7,7 @@ use std::time::Instant;
 use crate::enforce::regions::{Regions, point};
 use crate::enforce::wire;
 use crate::event::{Action, Key};
+use crate::pipeline::Recalled;
 use crate::policy::recorder::Region;
 
 /// A remembered verdict.
@@ -15,7 +16,18 @@ struct Stored {
     allow: bool,
     until: Option<Instant>,
     evaluation: u64,
+    /// Uses that nobody has counted yet,
     hits: AtomicU64,
+    /// and those that were.
+    taken: AtomicU64,
+}
+
+impl Stored {
+    fn take(&self) -> u64 {
+        let hits = self.hits.swap(0, Ordering::Relaxed);
+        self.taken.fetch_add(hits, Ordering::Relaxed);
+        hits
+    }
 }
 
 /// A verdict to be remembered.
@@ -57,7 +69,8 @@ impl Table {
         Verdict { allow, until, evaluation }: Verdict,
     ) -> Result<(), String> {
         let bits = wire::significant_bits(key, region).ok_or("the name is too long")?;
-        let stored = Stored { allow, until, evaluation, hits: AtomicU64::new(0) };
+        let (hits, taken) = (AtomicU64::new(0), AtomicU64::new(0));
+        let stored = Stored { allow, until, evaluation, hits, taken };
         let mut regions = self.regions.write().map_err(|_| "the table is broken")?;
         let gone = regions.insert(session, &point(domain, key), 64 + bits, stored);
         drop(regions);
@@ -85,11 +98,23 @@ impl Table {
         Some(Hit { allow: stored.allow, evaluation: stored.evaluation })
     }
 
+    /// The verdict for a key, whether or not it binds; this is no use of it.
+    pub fn recall(&self, domain: u32, key: &Key) -> Option<Recalled> {
+        let regions = self.regions.read().ok()?;
+        let stored = regions.peek(&point(domain, key))?;
+        let (now, uses) = (Instant::now(), stored.hits.load(Ordering::Relaxed));
+        Some(Recalled {
+            allow: stored.allow,
+            evaluation: stored.evaluation,
+            hits: stored.taken.load(Ordering::Relaxed) + uses,
+            left: stored.until.map(|until| until.saturating_duration_since(now)),
+        })
+    }
+
     /// How often each verdict was used since the last call, by evaluation.
     pub fn take_hits(&self) -> Vec<(u64, u64)> {
         let Ok(regions) = self.regions.read() else { return Vec::new() };
-        let taken =
-            regions.values().map(|stored| (stored.evaluation, stored.hits.swap(0, Ordering::Relaxed)));
+        let taken = regions.values().map(|stored| (stored.evaluation, stored.take()));
         let left = self.left.write().map(|mut left| std::mem::take(&mut *left)).unwrap_or_default();
         taken.chain(left).filter(|(_, hits)| *hits > 0).collect()
     }
@@ -127,6 +152,10 @@ mod tests {
         assert_eq!(table.find(1, &key(Action::FileRead, "/a"), false, true), None);
         assert_eq!(table.take_hits(), [(7, 1)]);
         assert_eq!(table.take_hits(), []);
+        let recalled = Recalled { allow: true, evaluation: 7, hits: 1, left: None };
+        assert_eq!(table.recall(1, &key(Action::FileWrite, "/a")), Some(recalled));
+        assert_eq!(table.recall(1, &key(Action::FileWrite, "/ab")), None);
+        assert_eq!(table.take_hits(), [], "to look is no use");
         let past = Instant::now().checked_sub(Duration::from_secs(1));
         table.insert(1, 1, &key(Action::FileRead, "/b"), EXACT, verdict(true, past, 8)).unwrap();
         assert_eq!(table.find(1, &key(Action::FileRead, "/b"), false, true), None);
