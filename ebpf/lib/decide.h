@@ -163,6 +163,7 @@ static __noinline int ask(struct authz_task *task, struct call *call)
 		slot->state = SLOT_USED;
 		slot->call = identity;
 		slot->stage = call->stage;
+		forget_earlier(call, slot, identity);
 		return obey(task, effect);
 	}
 	if (!daemon_alive()) {

@@ -113,6 +113,21 @@ static __always_inline void revive_answers(struct call *call, __u64 identity, __
 }
 
 /*
+ * This answer is used now. Each pass through a call uses its answers in the order of their questions, so one that an
+ * earlier question got and this pass did not use is of a call before with the same registers, as a loop makes them:
+ * its slot is free.
+ */
+static __always_inline void forget_earlier(struct call *call, struct slot *used, __u64 identity)
+{
+	for (int i = 0; i < AUTHZ_SLOTS; i++) {
+		struct slot *slot = &call->slots[i];
+
+		if (slot->state == SLOT_ANSWERED && slot->call == identity && slot->ticket < used->ticket)
+			slot->state = 0;
+	}
+}
+
+/*
  * True if the call is to start anew since the object's path changed at each try: whoever renames or mounts may be
  * stopped in the middle of it, on a processor that does not run. For a while only.
  */
