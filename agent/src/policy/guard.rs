@@ -26,22 +26,20 @@ impl Guard<'_> {
     fn leading(&self, body: &Query) -> Option<bool> {
         let local = bound(body);
         for statement in &body.stmts {
-            if !statement.with_mods.is_empty() {
-                return None;
-            }
             let holds = match &statement.literal {
+                _ if !statement.with_mods.is_empty() => None,
                 // A name that the body binds is no rule's.
                 Literal::Expr { expr, .. } | Literal::NotExpr { expr, .. }
                     if chain(expr).is_some_and(|(name, ..)| local.contains(&name)) =>
                 {
-                    return None;
+                    None
                 }
-                Literal::Expr { expr, .. } => self.holds(expr)?,
-                Literal::NotExpr { expr, .. } => !self.holds(expr)?,
-                _ => return None,
+                Literal::Expr { expr, .. } => self.holds(expr),
+                Literal::NotExpr { expr, .. } => self.holds(expr).map(|holds| !holds),
+                _ => None,
             };
-            if !holds {
-                return Some(false);
+            if holds != Some(true) {
+                return holds;
             }
         }
         Some(true)
@@ -74,7 +72,10 @@ impl Guard<'_> {
             }
             Expr::Call { fcn, params, .. } => match (chain(fcn), &params[..]) {
                 (Some((function, path, ..)), [text, prefix])
-                    if function == "startswith" && path.is_empty() && self.is_name(text) =>
+                    if function == "startswith"
+                        && path.is_empty()
+                        && !self.own(&function)
+                        && self.is_name(text) =>
                 {
                     literal(prefix).map(|prefix| name.starts_with(&prefix))
                 }
@@ -90,9 +91,20 @@ impl Guard<'_> {
         })
     }
 
+    /// Whether a function of that name is the policy's own.
+    fn own(&self, function: &str) -> bool {
+        let name = (self.scope.package().join("."), function.to_owned());
+        self.program.definitions(&name).next().is_some()
+            || self.scope.full(function, Vec::new()) != [function]
+    }
+
     /// A rule that says nothing but conditions on the action.
     fn rule(&self, expr: &Expr) -> Option<bool> {
         let (name, ..) = chain(expr)?;
+        // An import may hide a rule.
+        if self.scope.full(&name, Vec::new()) != [name.as_str()] {
+            return None;
+        }
         let name: RuleName = (self.scope.package().join("."), name);
         let mut known = false;
         for (module, rule) in self.program.definitions(&name) {

@@ -145,8 +145,12 @@ fn substring(arguments: &[Value]) -> Result<Value> {
         |value: &Value| value.as_i64().context("offset and length of substring are whole numbers");
     let (offset, length) = (whole_number(offset)?, whole_number(length)?);
     let offset = usize::try_from(offset).context("the offset of substring is negative")?;
-    let start = text.char_indices().nth(offset).map_or(text.len(), |(index, _)| index);
-    let rest = &text[start..];
+    let start = text.char_indices().map(|(index, _)| index).chain([text.len()]).nth(offset);
+    if start.is_none() {
+        // A longer text has something there.
+        recorder::whole(text);
+    }
+    let rest = &text[start.unwrap_or(text.len())..];
     match usize::try_from(length) {
         Ok(length) => {
             recorder::whole(text);
