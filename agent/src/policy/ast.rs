@@ -72,6 +72,11 @@ impl Program {
         Self { action: Some(action).filter(|_| !replaces), ..self.clone() }
     }
 
+    /// Whether it is so far only.
+    pub(super) fn is_about(&self, action: Action) -> bool {
+        self.action == Some(action)
+    }
+
     /// The definitions of a rule, each with its module.
     pub(super) fn definitions(&self, name: &RuleName) -> impl Iterator<Item = (&Ref<Module>, &Ref<Rule>)> {
         self.rules.get(name).into_iter().flatten().map(|(module, rule)| (module, rule))

@@ -15,6 +15,11 @@ pub(super) fn leading(program: &Program, scope: &Scope, body: &Query, action: Ac
     Guard { program, scope, action, depth: DEPTH }.leading(body)
 }
 
+/// How many conditions at the beginning of a body are known to hold for the action.
+pub(super) fn holding(program: &Program, scope: &Scope, body: &Query, action: Action) -> usize {
+    Guard { program, scope, action, depth: DEPTH }.first(body).0
+}
+
 struct Guard<'a> {
     program: &'a Program,
     scope: &'a Scope,
@@ -24,8 +29,13 @@ struct Guard<'a> {
 
 impl Guard<'_> {
     fn leading(&self, body: &Query) -> Option<bool> {
+        self.first(body).1
+    }
+
+    /// How many of the first statements hold, and whether the next one does: if there is none, all do.
+    fn first(&self, body: &Query) -> (usize, Option<bool>) {
         let local = bound(body);
-        for statement in &body.stmts {
+        for (number, statement) in body.stmts.iter().enumerate() {
             let holds = match &statement.literal {
                 _ if !statement.with_mods.is_empty() => None,
                 // A name that the body binds is no rule's.
@@ -39,10 +49,10 @@ impl Guard<'_> {
                 _ => None,
             };
             if holds != Some(true) {
-                return holds;
+                return (number, holds);
             }
         }
-        Some(true)
+        (body.stmts.len(), Some(true))
     }
 
     fn holds(&self, expr: &Expr) -> Option<bool> {

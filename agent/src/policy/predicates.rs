@@ -5,7 +5,7 @@
 use anyhow::{Context, Result, bail};
 use regorus::Value;
 
-use super::{glob, recorder};
+use super::{glob, recorder, shortcut};
 
 /// A function by its name and number of arguments.
 type Function = (&'static str, u8, fn(&[Value]) -> Result<Value>);
@@ -17,6 +17,7 @@ pub(super) const FUNCTIONS: &[Function] = &[
     ("authz_native.glob", 2, |arguments| each(arguments, matches)),
     ("authz_native.has_name", 2, has_name),
     ("authz_native.named", 2, named),
+    ("authz_native.decided", 2, shortcut::decided),
     ("startswith", 2, startswith),
     ("strings.any_prefix_match", 2, any_prefix_match),
     ("trim_prefix", 2, trim_prefix),
