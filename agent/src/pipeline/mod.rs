@@ -20,7 +20,7 @@ use crate::event::{Action, Event, EventKind, Layer, Mode};
 use crate::hold::Holds;
 use crate::ledger::entry::DecidedBy;
 use crate::ledger::{Store, Ticket, Time};
-use crate::policy::engine::hash_of;
+use crate::policy::hash_of;
 use crate::policy::recorder::Region;
 use crate::policy::region::{self, Remember};
 use crate::policy::{Effect, Evaluation};

@@ -28,6 +28,8 @@ pub(super) enum Target {
     Function(String),
     /// A value that `input.action.name` is compared with.
     Action(String),
+    /// Input, data or a function that `with` puts something else in the place of.
+    Replaced,
 }
 
 /// A reference and its place.
@@ -61,9 +63,18 @@ impl Program {
         program
     }
 
-    /// The same as far as it has a say in decisions about one action.
+    /// The same as far as it has a say in decisions about one action. Where the policy replaces something by
+    /// `with`, rules may meet another action than the one that is asked about: then all of it.
     pub(super) fn about(&self, action: Action) -> Self {
-        Self { action: Some(action), ..self.clone() }
+        let decision = self.reachable("decision");
+        let mut references = decision.iter().flat_map(|rule| self.references(rule));
+        let replaces = references.any(|reference| reference.target == Target::Replaced);
+        Self { action: Some(action).filter(|_| !replaces), ..self.clone() }
+    }
+
+    /// Whether it is so far only.
+    pub(super) fn is_about(&self, action: Action) -> bool {
+        self.action == Some(action)
     }
 
     /// The definitions of a rule, each with its module.
@@ -350,6 +361,7 @@ impl Walk<'_> {
     fn statements(&mut self, query: &Query) {
         for statement in &query.stmts {
             for with in &statement.with_mods {
+                self.add(Target::Replaced, &with.refr);
                 self.expr(&with.refr);
                 self.expr(&with.r#as);
             }

@@ -6,23 +6,26 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
+use regorus::unstable::{Module, Ref};
 use regorus::utils::limits::ExecutionTimerConfig;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use super::ast::Program;
 use super::builtins::Drawn;
-use super::bundle::{Bundle, PolicyFile, sha256};
+use super::bundle::{Bundle, PolicyFile};
 use super::decision::{Decision, Effect, RuleRef};
 use super::error::{Location, PolicyError, one_line, split_engine_message};
 use super::floor::Floor;
 use super::flow::{Flow, Obstacle};
+use super::hash::{hash, hash_of};
 use super::implied::Tools;
 use super::input::Input;
 use super::names::Names;
+use super::outcome::Outcomes;
 use super::reads::Reads;
 use super::recorder::{self, Region};
-use super::{builtins, grounds, lint, predicates};
+use super::{builtins, grounds, lint, predicates, shortcut};
 use crate::event::{ACTIONS, Action};
 
 /// The rule that is the decision.
@@ -40,13 +43,14 @@ const LIMIT: Duration = Duration::from_millis(500);
 /// How the cause of a decision begins that took longer.
 pub const TOO_LONG: &str = "the policy takes too long";
 
-/// The greatest integer that canonical JSON carries exactly.
-const EXACT: u64 = 1 << 53;
-
 /// A policy, loaded. A clone shares what is not changed by evaluating and may go to another thread.
 #[derive(Debug, Clone)]
 pub struct Engine {
     engine: regorus::Engine,
+    /// By action, of those that were asked about: a shorter policy, if there is one.
+    shortcuts: BTreeMap<Action, Option<regorus::Engine>>,
+    takes_shortcuts: bool,
+    outcomes: Outcomes,
     policy: Arc<Policy>,
     limit: Duration,
 }
@@ -54,6 +58,7 @@ pub struct Engine {
 struct Policy {
     digest: String,
     program: Program,
+    modules: Vec<Ref<Module>>,
     data: Map<String, Value>,
     reads: Reads,
     /// By action, made when first asked for.
@@ -76,6 +81,8 @@ impl std::fmt::Debug for Policy {
 struct Aspect {
     reads: Reads,
     flow: Flow,
+    /// A shorter policy for it, if there is one, made when it is first decided about.
+    shortcut: OnceLock<Option<regorus::Engine>>,
 }
 
 /// What one evaluation came to.
@@ -124,14 +131,30 @@ impl Engine {
         let actions = bundle.actions();
         let names = Arc::new(Names::new(Flow::of(&program, &bundle.data).groups));
         let (data, aspects) = (bundle.data.clone(), Default::default());
+        let modules = engine.get_modules().clone();
         let pristine = engine.clone();
-        let policy = Policy { digest, program, data, reads, aspects, names, floor, tools, actions, pristine };
-        Ok(Self { engine, policy: Arc::new(policy), limit: LIMIT })
+        let policy =
+            Policy { digest, program, modules, data, reads, aspects, names, floor, tools, actions, pristine };
+        let (shortcuts, outcomes) = Default::default();
+        let policy = Arc::new(policy);
+        Ok(Self { engine, shortcuts, takes_shortcuts: true, outcomes, policy, limit: LIMIT })
+    }
+
+    /// The same, but that the whole policy is evaluated each time: to check that nothing else comes of it.
+    pub fn without_shortcuts(mut self) -> Self {
+        self.takes_shortcuts = false;
+        self
+    }
+
+    /// Whether there is a shorter policy for decisions about an action.
+    pub fn has_shortcut(&mut self, action: Action) -> bool {
+        self.shortcut(action).is_some()
     }
 
     /// With another bound on the time of one evaluation.
     pub fn with_time_limit(mut self, limit: Duration) -> Self {
         self.engine.set_execution_timer_config(timer(limit));
+        self.shortcuts.clear();
         self.limit = limit;
         self
     }
@@ -179,8 +202,27 @@ impl Engine {
         let policy = &self.policy;
         policy.aspects[action as usize - 1].get_or_init(|| {
             let program = policy.program.about(action);
-            Aspect { reads: Reads::of(&program), flow: Flow::of(&program, &policy.data) }
+            Aspect {
+                reads: Reads::of(&program),
+                flow: Flow::of(&program, &policy.data),
+                shortcut: OnceLock::new(),
+            }
         })
+    }
+
+    fn shortcut(&mut self, action: Action) -> Option<&mut regorus::Engine> {
+        if !self.shortcuts.contains_key(&action) {
+            let policy = &self.policy;
+            let made = self.aspect(action).shortcut.get_or_init(|| {
+                let modules = shortcut::modules(&policy.program, action, &policy.modules)?;
+                let mut engine = compile_modules(modules, &policy.data).ok()?;
+                engine.compile_with_entrypoint(&ENTRY.into()).ok().map(|_| engine)
+            });
+            let mut made = made.clone();
+            made.iter_mut().for_each(|engine| engine.set_execution_timer_config(timer(self.limit)));
+            self.shortcuts.insert(action, made);
+        }
+        self.shortcuts.get_mut(&action)?.as_mut()
     }
 
     /// What holds even if nobody decides.
@@ -223,11 +265,14 @@ impl Engine {
             outcome = self.attempt(input, given, &exact);
         }
         let (drawn, region) = (builtins::drawn(), recorder::region());
-        let (decision, cause) = match outcome {
-            Ok(decision) => (decision, None),
-            Err(cause) => (Decision::deny("policy-error", "The policy could not be evaluated."), Some(cause)),
+        let (decision, output_hash, cause) = match outcome {
+            Ok((decision, hash)) => (decision, hash, None),
+            Err(cause) => {
+                let decision = Decision::deny("policy-error", "The policy could not be evaluated.");
+                let hash = hash_of(&serde_json::to_value(&decision).unwrap_or_default());
+                (decision, hash, Some(cause))
+            }
         };
-        let (output_hash, _) = hash(&serde_json::to_value(&decision).unwrap_or_default());
         Evaluation { decision, cause, input_hash, output_hash, cost: start.elapsed(), drawn, region }
     }
 
@@ -236,11 +281,44 @@ impl Engine {
         input: &Value,
         given: Option<&Drawn>,
         exact: &Result<(), String>,
-    ) -> Result<Decision, String> {
+    ) -> Result<(Decision, String), String> {
+        self.begin(input, given);
+        exact.clone()?;
+        let document = regorus::Value::deserialize(input).unwrap_or(regorus::Value::Undefined);
+        if let Some(outcome) = self.take_shortcut(input, &document) {
+            return outcome;
+        }
+        self.begin(input, given);
+        self.evaluate(document)
+    }
+
+    fn begin(&self, input: &Value, given: Option<&Drawn>) {
         builtins::begin(given);
         self.record(input);
-        exact.clone()?;
-        self.evaluate(input)
+    }
+
+    /// The decision of the shorter policy for the action. What that does not decide, the whole one is asked.
+    fn take_shortcut(
+        &mut self,
+        input: &Value,
+        document: &regorus::Value,
+    ) -> Option<Result<(Decision, String), String>> {
+        let action = input.pointer("/action/name").and_then(Value::as_str).and_then(Action::from_name);
+        let action = action.filter(|_| self.takes_shortcuts)?;
+        let engine = self.shortcut(action)?;
+        let evaluation = catch_unwind(AssertUnwindSafe(|| {
+            engine.set_input(document.clone());
+            engine.eval_rule(ENTRY.to_owned())
+        }));
+        match evaluation {
+            Ok(Ok(value)) if value != regorus::Value::Undefined => self.outcomes.of(value).ok().map(Ok),
+            Ok(Err(error)) if error.is::<regorus::LimitError>() => Some(Err(describe(&error))),
+            Ok(_) => None,
+            Err(_) => {
+                self.shortcuts.insert(action, None);
+                None
+            }
+        }
     }
 
     /// Lets the recorder listen, and tells it what it does not hear.
@@ -256,9 +334,9 @@ impl Engine {
         }
     }
 
-    fn evaluate(&mut self, input: &Value) -> Result<Decision, String> {
+    fn evaluate(&mut self, document: regorus::Value) -> Result<(Decision, String), String> {
         let evaluation = catch_unwind(AssertUnwindSafe(|| {
-            self.engine.set_input(regorus::Value::from(input.clone()));
+            self.engine.set_input(document);
             self.engine.eval_rule(ENTRY.to_owned())
         }));
         let Ok(result) = evaluation else {
@@ -270,8 +348,7 @@ impl Engine {
         if value == regorus::Value::Undefined {
             return Err(format!("{ENTRY} is undefined for this input"));
         }
-        let value = serde_json::to_value(&value).map_err(|error| format!("{ENTRY} is not JSON: {error}"))?;
-        Decision::deserialize(value).map_err(|error| format!("{ENTRY} is malformed: {error}"))
+        self.outcomes.of(value).map_err(|error| format!("{ENTRY} {error}"))
     }
 }
 
@@ -287,6 +364,17 @@ fn fixed(mut engine: regorus::Engine, name: &str) -> Result<Value, PolicyError> 
 
 /// Parses and compiles the files of a bundle and of its tests.
 pub(super) fn compile(bundle: &Bundle, tests: &[PolicyFile]) -> Result<regorus::Engine, PolicyError> {
+    let modules = bundle.policies.iter().chain(tests).map(|file| {
+        let native = predicates::in_place_of(&file.path).filter(|_| file.library);
+        (file.origin.clone(), native.map_or_else(|| file.text.clone(), str::to_owned))
+    });
+    compile_modules(modules, &bundle.data)
+}
+
+fn compile_modules(
+    modules: impl IntoIterator<Item = (String, String)>,
+    data: &Map<String, Value>,
+) -> Result<regorus::Engine, PolicyError> {
     let mut engine = regorus::Engine::new();
     engine.set_strict_builtin_errors(true);
     // What a policy prints must not reach the output of the program it judges.
@@ -294,12 +382,10 @@ pub(super) fn compile(bundle: &Bundle, tests: &[PolicyFile]) -> Result<regorus::
     engine.set_execution_timer_config(timer(LIMIT));
     let refused = |error: anyhow::Error| PolicyError::from_engine(&error);
     builtins::register(&mut engine).map_err(refused)?;
-    for file in bundle.policies.iter().chain(tests) {
-        let native = predicates::in_place_of(&file.path).filter(|_| file.library);
-        let text = native.map_or_else(|| file.text.clone(), str::to_owned);
-        engine.add_policy(file.origin.clone(), text).map_err(refused)?;
+    for (file, text) in modules {
+        engine.add_policy(file, text).map_err(refused)?;
     }
-    engine.add_data(regorus::Value::from(Value::Object(bundle.data.clone()))).map_err(refused)?;
+    engine.add_data(regorus::Value::from(Value::Object(data.clone()))).map_err(refused)?;
     Ok(engine)
 }
 
@@ -316,52 +402,6 @@ fn describe(error: &anyhow::Error) -> String {
     match split_engine_message(&text) {
         Some((at, message)) => format!("{at}: {message}"),
         None => one_line(&text),
-    }
-}
-
-/// The hash of an input or a decision, as [`Evaluation`] has it.
-pub fn hash_of(value: &Value) -> String {
-    hash(value).0
-}
-
-/// The hash of a JSON value, and whether canonical JSON carries it exactly.
-fn hash(value: &Value) -> (String, Result<(), String>) {
-    let canonical = exact(value)
-        .and_then(|()| serde_json_canonicalizer::to_vec(value).map_err(|error| error.to_string()));
-    match canonical {
-        Ok(bytes) => (sha256(&bytes), Ok(())),
-        Err(error) => (format!("raw:{}", sha256(value.to_string().as_bytes())), Err(error)),
-    }
-}
-
-/// Canonical JSON writes numbers as doubles: two integers beyond 2^53 may come out the same.
-fn exact(value: &Value) -> Result<(), String> {
-    match inexact(value) {
-        None => Ok(()),
-        Some((number, mut path)) => {
-            path.reverse();
-            let path = path.join(".");
-            Err(format!("the integer {number} at {path} is outside +-2^53; pass it as a string"))
-        }
-    }
-}
-
-/// The first integer that canonical JSON cannot carry, and the names that lead to it, the last first.
-fn inexact(value: &Value) -> Option<(String, Vec<String>)> {
-    let within = |name: &dyn std::fmt::Display, item: &Value| {
-        inexact(item).map(|(number, mut path)| {
-            path.push(name.to_string());
-            (number, path)
-        })
-    };
-    match value {
-        Value::Number(number) => {
-            let magnitude = number.as_u64().or_else(|| number.as_i64().map(i64::unsigned_abs));
-            magnitude.filter(|magnitude| *magnitude > EXACT).map(|_| (number.to_string(), Vec::new()))
-        }
-        Value::Array(items) => items.iter().enumerate().find_map(|(index, item)| within(&index, item)),
-        Value::Object(fields) => fields.iter().find_map(|(key, item)| within(key, item)),
-        _ => None,
     }
 }
 

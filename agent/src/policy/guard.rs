@@ -15,6 +15,11 @@ pub(super) fn leading(program: &Program, scope: &Scope, body: &Query, action: Ac
     Guard { program, scope, action, depth: DEPTH }.leading(body)
 }
 
+/// How many conditions at the beginning of a body are known to hold for the action.
+pub(super) fn holding(program: &Program, scope: &Scope, body: &Query, action: Action) -> usize {
+    Guard { program, scope, action, depth: DEPTH }.first(body).0
+}
+
 struct Guard<'a> {
     program: &'a Program,
     scope: &'a Scope,
@@ -24,27 +29,30 @@ struct Guard<'a> {
 
 impl Guard<'_> {
     fn leading(&self, body: &Query) -> Option<bool> {
+        self.first(body).1
+    }
+
+    /// How many of the first statements hold, and whether the next one does: if there is none, all do.
+    fn first(&self, body: &Query) -> (usize, Option<bool>) {
         let local = bound(body);
-        for statement in &body.stmts {
-            if !statement.with_mods.is_empty() {
-                return None;
-            }
+        for (number, statement) in body.stmts.iter().enumerate() {
             let holds = match &statement.literal {
+                _ if !statement.with_mods.is_empty() => None,
                 // A name that the body binds is no rule's.
                 Literal::Expr { expr, .. } | Literal::NotExpr { expr, .. }
                     if chain(expr).is_some_and(|(name, ..)| local.contains(&name)) =>
                 {
-                    return None;
+                    None
                 }
-                Literal::Expr { expr, .. } => self.holds(expr)?,
-                Literal::NotExpr { expr, .. } => !self.holds(expr)?,
-                _ => return None,
+                Literal::Expr { expr, .. } => self.holds(expr),
+                Literal::NotExpr { expr, .. } => self.holds(expr).map(|holds| !holds),
+                _ => None,
             };
-            if !holds {
-                return Some(false);
+            if holds != Some(true) {
+                return (number, holds);
             }
         }
-        Some(true)
+        (body.stmts.len(), Some(true))
     }
 
     fn holds(&self, expr: &Expr) -> Option<bool> {
@@ -74,7 +82,10 @@ impl Guard<'_> {
             }
             Expr::Call { fcn, params, .. } => match (chain(fcn), &params[..]) {
                 (Some((function, path, ..)), [text, prefix])
-                    if function == "startswith" && path.is_empty() && self.is_name(text) =>
+                    if function == "startswith"
+                        && path.is_empty()
+                        && !self.own(&function)
+                        && self.is_name(text) =>
                 {
                     literal(prefix).map(|prefix| name.starts_with(&prefix))
                 }
@@ -90,9 +101,20 @@ impl Guard<'_> {
         })
     }
 
+    /// Whether a function of that name is the policy's own.
+    fn own(&self, function: &str) -> bool {
+        let name = (self.scope.package().join("."), function.to_owned());
+        self.program.definitions(&name).next().is_some()
+            || self.scope.full(function, Vec::new()) != [function]
+    }
+
     /// A rule that says nothing but conditions on the action.
     fn rule(&self, expr: &Expr) -> Option<bool> {
         let (name, ..) = chain(expr)?;
+        // An import may hide a rule.
+        if self.scope.full(&name, Vec::new()) != [name.as_str()] {
+            return None;
+        }
         let name: RuleName = (self.scope.package().join("."), name);
         let mut known = false;
         for (module, rule) in self.program.definitions(&name) {

@@ -181,6 +181,7 @@ impl Lint<'_> {
                 Target::Data(path) => self.data(&path),
                 Target::Function(name) => self.function(&name),
                 Target::Action(name) => self.action(&name),
+                Target::Replaced => None,
             };
             if let Some(message) = message {
                 self.add(at, message);

@@ -5,7 +5,7 @@
 use anyhow::{Context, Result, bail};
 use regorus::Value;
 
-use super::{glob, recorder};
+use super::{glob, recorder, shortcut};
 
 /// A function by its name and number of arguments.
 type Function = (&'static str, u8, fn(&[Value]) -> Result<Value>);
@@ -17,6 +17,7 @@ pub(super) const FUNCTIONS: &[Function] = &[
     ("authz_native.glob", 2, |arguments| each(arguments, matches)),
     ("authz_native.has_name", 2, has_name),
     ("authz_native.named", 2, named),
+    ("authz_native.decided", 2, shortcut::decided),
     ("startswith", 2, startswith),
     ("strings.any_prefix_match", 2, any_prefix_match),
     ("trim_prefix", 2, trim_prefix),
@@ -145,8 +146,12 @@ fn substring(arguments: &[Value]) -> Result<Value> {
         |value: &Value| value.as_i64().context("offset and length of substring are whole numbers");
     let (offset, length) = (whole_number(offset)?, whole_number(length)?);
     let offset = usize::try_from(offset).context("the offset of substring is negative")?;
-    let start = text.char_indices().nth(offset).map_or(text.len(), |(index, _)| index);
-    let rest = &text[start..];
+    let start = text.char_indices().map(|(index, _)| index).chain([text.len()]).nth(offset);
+    if start.is_none() {
+        // A longer text has something there.
+        recorder::whole(text);
+    }
+    let rest = &text[start.unwrap_or(text.len())..];
     match usize::try_from(length) {
         Ok(length) => {
             recorder::whole(text);

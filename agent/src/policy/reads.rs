@@ -30,7 +30,7 @@ impl Reads {
                 Target::Function(name) if NONDETERMINISTIC.contains(&name.as_str()) => {
                     reads.time_or_chance.insert(reference.at);
                 }
-                Target::Data(_) | Target::Function(_) | Target::Action(_) => {}
+                Target::Data(_) | Target::Function(_) | Target::Action(_) | Target::Replaced => {}
             }
         }
         reads

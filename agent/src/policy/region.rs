@@ -14,7 +14,7 @@ use super::engine::{Engine, Evaluation};
 use super::input::Input;
 use super::reads::{Field, Reads, dotted};
 use super::recorder::Region;
-use crate::event::ActionName;
+use crate::event::{ActionName, Layer};
 
 /// How far a decision may be remembered.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -87,9 +87,10 @@ fn part(field: &Field) -> Part {
 
 /// The domain of an operation. What no domain can stand for is not in it: see [`remember`].
 pub fn domain_key(reads: &Reads, input: &Input) -> Option<DomainKey> {
-    let input = input.to_value();
     let mut values = Vec::new();
-    for field in reads.widest().filter(|field| matches!(part(field), Part::Domain)) {
+    let fields: Vec<&Field> = reads.widest().filter(|field| matches!(part(field), Part::Domain)).collect();
+    let input = if fields.is_empty() { Value::Null } else { input.to_value() };
+    for field in fields {
         let value = field.iter().try_fold(&input, |value, name| value.get(name));
         // A missing value and null are different things to a policy.
         values.push((dotted(field), value.is_some(), value.cloned().unwrap_or_default()));
@@ -110,11 +111,11 @@ const FACTS: &[(&str, &[&str])] = &[
 ];
 
 /// Whether operations of this action never have the field.
-fn constant(field: &Field, input: &Value) -> bool {
-    let action = input.pointer("/action/name").and_then(Value::as_str).unwrap_or_default();
+fn constant(field: &Field, input: &Input) -> bool {
     match field.iter().map(String::as_str).collect::<Vec<_>>()[..] {
-        ["context", "request", ..] => input.pointer("/context/layer").is_none_or(|layer| layer != "api"),
+        ["context", "request", ..] => input.context.layer != Layer::Api,
         ["resource", "properties", fact, ..] => {
+            let action = input.action.name.as_str();
             FACTS.iter().any(|(known, actions)| *known == fact && !actions.contains(&action))
         }
         _ => false,
@@ -167,10 +168,9 @@ pub fn domain_fields(reads: &Reads) -> Vec<String> {
 
 /// The field that keeps decisions about inputs like this one from being remembered.
 pub(super) fn blocking(reads: &Reads, input: &Input) -> Option<String> {
-    let input = input.to_value();
     reads
         .widest()
-        .find(|field| matches!(part(field), Part::Event) && !constant(field, &input))
+        .find(|field| matches!(part(field), Part::Event) && !constant(field, input))
         .map(|field| dotted(field))
 }
 

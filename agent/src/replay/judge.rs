@@ -11,7 +11,8 @@ use super::policies::Pair;
 use super::report::{Class, Report, What};
 use crate::event::ActionName;
 use crate::ledger::{DecidedBy, Decision, Effect, Entry, Kind};
-use crate::policy::engine::{TOO_LONG, hash_of};
+use crate::policy::engine::TOO_LONG;
+use crate::policy::hash_of;
 use crate::policy::{Drawn, Engine, Evaluation, PolicyError};
 
 /// What evaluating came to. None: time or chance would have been needed that nobody gives.

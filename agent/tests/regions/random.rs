@@ -1,13 +1,21 @@
 //! Numbers by chance that come again with their seed.
 
-/// SplitMix64.
-pub struct Random(pub u64);
+/// SplitMix64, and where the paths begin that are made with it.
+pub struct Random {
+    state: u64,
+    pub top: &'static str,
+}
 
 impl Random {
+    /// From a seed.
+    pub fn new(state: u64) -> Self {
+        Self { state, top: "" }
+    }
+
     /// A number.
     pub fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
+        self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.state;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         z ^ (z >> 31)

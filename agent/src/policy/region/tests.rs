@@ -354,3 +354,36 @@ fn uses_of_the_name_that_nothing_records_keep_it_exact() {
         assert_eq!(region.exact, exact, "{condition}");
     }
 }
+
+#[test]
+fn what_with_replaces_may_make_a_rule_about_another_action_count() {
+    let mut engine = engine(
+        "allow contains {\"id\": \"x\"} if old with input.action.name as \"file.read\"\n\
+         old if { reads; input.resource.properties.exists }",
+    )
+    .unwrap();
+    let input = input(Action::FileWrite, "/x");
+    assert!(matches!(remembered(&mut engine, &input), Remember::Never { .. }));
+}
+
+#[test]
+fn an_import_that_hides_a_condition_is_none() {
+    let mut engine = engine(
+        "import input.context.session as reads\n\
+         allow contains {\"id\": \"x\"} if { reads; input.resource.properties.exists }",
+    )
+    .unwrap();
+    let input = input(Action::FileWrite, "/x");
+    assert!(matches!(remembered(&mut engine, &input), Remember::Never { .. }));
+}
+
+#[test]
+fn a_cut_beyond_the_end_of_a_name_tells_nothing_of_longer_ones() {
+    let mut engine = rule("startswith(substring(input.resource.id, 5, -1), \"/d\")");
+    let region = |engine: &mut Engine, id| match remembered(engine, &input(Action::FileRead, id)) {
+        Remember::Within { region, .. } => region,
+        Remember::Never { why } => panic!("{why}"),
+    };
+    assert!(region(&mut engine, "/ab").exact);
+    assert!(!region(&mut engine, "/abcd").exact);
+}
