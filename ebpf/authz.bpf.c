@@ -19,6 +19,7 @@
 #include "lib/maps.h"
 #include "lib/task.h"
 #include "lib/path.h"
+#include "lib/folder.h"
 #include "lib/object.h"
 #include "lib/digest.h"
 #include "lib/hold.h"

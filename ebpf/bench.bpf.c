@@ -5,6 +5,10 @@
  * sleep, and LPM tries are refused there.
  */
 #pragma clang diagnostic ignored "-Wunused-function"	/* not every hook's part is run here */
+/* Only LSM programs may use inode storage. That of the task takes the same function to look up. */
+#define FOLDERS_TYPE BPF_MAP_TYPE_TASK_STORAGE
+#define folder_of(inode, flags) ((void)(inode), bpf_task_storage_get(&folders, bpf_get_current_task_btf(), NULL, flags))
+#define folder_forget(inode) bpf_task_storage_delete(&folders, bpf_get_current_task_btf())
 #include "lib/kernel.h"
 #include <bpf/bpf_helpers.h>
 #include <bpf/bpf_tracing.h>
@@ -13,6 +17,7 @@
 #include "lib/maps.h"
 #include "lib/task.h"
 #include "lib/path.h"
+#include "lib/folder.h"
 #include "lib/object.h"
 #include "lib/digest.h"
 #include "lib/hold.h"
@@ -58,8 +63,6 @@ struct task_struct___bench {
 
 struct round {
 	__u64 found;
-	struct vfsmount *mnt;
-	struct dentry *dentry;
 };
 
 static __always_inline int run(long (*step)(__u32, struct round *))
@@ -67,19 +70,23 @@ static __always_inline int run(long (*step)(__u32, struct round *))
 	__u32 zero = 0;
 	struct bench_run *run = bpf_map_lookup_elem(&runs, &zero);
 	struct round round = {};
-	struct task_struct___bench *task = (void *)bpf_get_current_task();
-	struct file *file = BPF_CORE_READ(task, mm, exe_file);
 	__u64 start;
 
 	if (!run)
 		return 1;
-	round.mnt = BPF_CORE_READ(file, f_path.mnt);
-	round.dentry = BPF_CORE_READ(file, f_path.dentry);
 	start = bpf_ktime_get_ns();
 	bpf_loop(run->rounds, step, &round, 0);
 	run->ns = bpf_ktime_get_ns() - start;
 	run->found = round.found;
 	return 0;
+}
+
+/* The program file of the current task. */
+static __always_inline struct file *own_file(void)
+{
+	struct task_struct___bench *task = (void *)bpf_get_current_task_btf();
+
+	return task->mm->exe_file;
 }
 
 /* The name for this step into the event of the current task's call. */
@@ -131,7 +138,7 @@ static long unmanaged_step(__u32 step, struct round *round)
 	return 0;
 }
 
-/* As decide_file in hooks/file.h, on the program file of the current task. */
+/* As decide_open in hooks/file.h. */
 static long decide_step(__u32 step, struct round *round)
 {
 	struct authz_task *task = managed();
@@ -142,7 +149,26 @@ static long decide_step(__u32 step, struct round *round)
 	call = begin(task, AUTHZ_FILE_READ);
 	if (!call)
 		return 1;
-	put_object(call, round->mnt, round->dentry);
+	put_file(call, own_file());
+	if (decide(task, call))
+		return 1;
+	round->found++;
+	return 0;
+}
+
+/* The same with a walk: the first object of a folder, and after each rename. */
+static long walked_step(__u32 step, struct round *round)
+{
+	struct authz_task *task = managed();
+	struct file *file = own_file();
+	struct call *call;
+
+	if (!task)
+		return 1;
+	call = begin(task, AUTHZ_FILE_READ);
+	if (!call)
+		return 1;
+	put_untyped(call, file->f_path.mnt, file->f_path.dentry);
 	if (decide(task, call))
 		return 1;
 	round->found++;
@@ -188,6 +214,13 @@ SEC("raw_tp/bench")
 int bench_decide(void *ctx)
 {
 	return run(decide_step);
+}
+
+/* The same with a walk of the whole path. */
+SEC("raw_tp/bench")
+int bench_walked(void *ctx)
+{
+	return run(walked_step);
 }
 
 char LICENSE[] SEC("license") = "Dual MIT/GPL";

@@ -28,14 +28,14 @@ SEC("lsm/path_chmod")
 int BPF_PROG(path_chmod, struct path *path, unsigned short mode)
 {
 	FILE_HOOK(task);
-	return decide_file(task, AUTHZ_FILE_SETATTR, 0, 0, path->mnt, path->dentry, NULL, NULL);
+	return decide_path(task, AUTHZ_FILE_SETATTR, 0, path->mnt, path->dentry, NULL, NULL);
 }
 
 SEC("lsm/path_chown")
 int BPF_PROG(path_chown, struct path *path, __u64 uid, __u64 gid)
 {
 	FILE_HOOK(task);
-	return decide_file(task, AUTHZ_FILE_SETATTR, 0, 0, path->mnt, path->dentry, NULL, NULL);
+	return decide_path(task, AUTHZ_FILE_SETATTR, 0, path->mnt, path->dentry, NULL, NULL);
 }
 
 /* utimes. 6.9 put the mount's idmap before the arguments. */
@@ -106,7 +106,7 @@ static __always_inline int decide_ioctl(struct file *file, unsigned int cmd)
 	FILE_HOOK(task);
 	if (kernels_own_work())
 		return 0;
-	return decide_file(task, AUTHZ_FILE_SETATTR, 0, 0, file->f_path.mnt, file->f_path.dentry, NULL, NULL);
+	return decide_file(task, 0, AUTHZ_FILE_SETATTR, 0, file);
 }
 
 SEC("lsm/file_ioctl")

@@ -14,7 +14,7 @@ int BPF_PROG(bprm_check_security, struct linux_binprm *bprm)
 	FILE_HOOK(task);
 	file = bprm->file;
 	role = bprm->executable != file ? AUTHZ_ROLE_INTERPRETER : AUTHZ_ROLE_PROGRAM;
-	return decide_staged(task, 1, AUTHZ_PROCESS_EXEC, role, 0, file->f_path.mnt, file->f_path.dentry, NULL, NULL);
+	return decide_file(task, 1, AUTHZ_PROCESS_EXEC, role, file);
 }
 
 /* Code by another way than execve: ld.so run as a program, dlopen, a memfd. */
@@ -29,8 +29,7 @@ int BPF_PROG(mmap_file, struct file *file, unsigned long reqprot, unsigned long 
 	/* After execve's point of no return an error would kill; the files were decided before it. */
 	if (BPF_CORE_READ_BITFIELD_PROBED(current, in_execve))
 		return 0;
-	return decide_file(task, AUTHZ_PROCESS_EXEC, AUTHZ_ROLE_LIBRARY, 0, file->f_path.mnt, file->f_path.dentry, NULL,
-			   NULL);
+	return decide_file(task, 0, AUTHZ_PROCESS_EXEC, AUTHZ_ROLE_LIBRARY, file);
 }
 
 SEC("lsm/file_mprotect")
@@ -44,6 +43,5 @@ int BPF_PROG(file_mprotect, struct vm_area_struct *vma, unsigned long reqprot, u
 	file = vma->vm_file;
 	if (!file)
 		return 0;
-	return decide_file(task, AUTHZ_PROCESS_EXEC, AUTHZ_ROLE_LIBRARY, 0, BPF_CORE_READ(file, f_path.mnt),
-			   BPF_CORE_READ(file, f_path.dentry), NULL, NULL);
+	return decide_file(task, 0, AUTHZ_PROCESS_EXEC, AUTHZ_ROLE_LIBRARY, file);
 }

@@ -3,9 +3,9 @@
 #pragma once
 
 /* Decides `action` on the object at (mnt, dentry); `other` names a second one beside it. */
-static __always_inline int decide_staged(struct authz_task *task, __u32 stage, __u8 action, __u8 role, __u32 open_flags,
-				       struct vfsmount *mnt, struct dentry *dentry, struct vfsmount *other_mnt,
-				       struct dentry *other)
+static __always_inline int decide_staged(struct authz_task *task, __u32 stage, __u8 action, __u8 role,
+					 struct vfsmount *mnt, struct dentry *dentry, struct vfsmount *other_mnt,
+					 struct dentry *other)
 {
 	struct call *call = begin(task, action);
 
@@ -13,18 +13,29 @@ static __always_inline int decide_staged(struct authz_task *task, __u32 stage, _
 		return fail_without_call(task, action, AUTHZ_CAUSE_STORAGE);
 	call->stage = stage;
 	call->event.role = role;
-	call->event.open_flags = open_flags;
 	put_object(call, mnt, dentry);
 	if (other && call->event.object != AUTHZ_OBJ_ANON)
 		put_other(call, other_mnt, other);
 	return decide(task, call);
 }
 
-static __always_inline int decide_file(struct authz_task *task, __u8 action, __u8 role, __u32 open_flags,
-				       struct vfsmount *mnt, struct dentry *dentry, struct vfsmount *other_mnt,
-				       struct dentry *other)
+static __always_inline int decide_path(struct authz_task *task, __u8 action, __u8 role, struct vfsmount *mnt,
+				       struct dentry *dentry, struct vfsmount *other_mnt, struct dentry *other)
 {
-	return decide_staged(task, 0, action, role, open_flags, mnt, dentry, other_mnt, other);
+	return decide_staged(task, 0, action, role, mnt, dentry, other_mnt, other);
+}
+
+/* Decides `action` on an open file. */
+static __always_inline int decide_file(struct authz_task *task, __u32 stage, __u8 action, __u8 role, struct file *file)
+{
+	struct call *call = begin(task, action);
+
+	if (!call)
+		return fail_without_call(task, action, AUTHZ_CAUSE_STORAGE);
+	call->stage = stage;
+	call->event.role = role;
+	put_file(call, file);
+	return decide(task, call);
 }
 
 #define FILE_HOOK(task)                                                                            \
@@ -35,11 +46,28 @@ static __always_inline int decide_file(struct authz_task *task, __u8 action, __u
 /* What overlayfs opens underneath beside data carries no mark but its private mount of a real file system. */
 static __always_inline bool_t opened_by_overlay(struct file *file)
 {
-	struct vfsmount *mnt = file->f_path.mnt;
-
-	if (mount_kind(mnt) != AUTHZ_OBJ_ANON || (BPF_CORE_READ(mnt, mnt_sb, s_flags) & SB_INTERNAL))
+	if (BPF_CORE_READ(file, f_path.mnt, mnt_sb, s_flags) & SB_INTERNAL)
 		return 0;
 	return (BPF_CORE_READ(file, f_inode, i_mode) & S_IFMT) == S_IFDIR || kernels_own_work();
+}
+
+static __always_inline int decide_open(struct authz_task *task, __u8 action, __u8 role, __u32 open_flags,
+				       struct file *file)
+{
+	struct call *call = begin(task, action);
+
+	if (!call)
+		return fail_without_call(task, action, AUTHZ_CAUSE_STORAGE);
+	call->event.role = role;
+	call->event.open_flags = open_flags;
+	/* Each restart makes another nameless inode: what stays the same, and counts, is the folder. */
+	if (action == AUTHZ_FILE_CREATE)
+		put_untyped(call, file->f_path.mnt, BPF_CORE_READ(file, f_path.dentry, d_parent));
+	else
+		put_file(call, file);
+	if (call->event.object == AUTHZ_OBJ_ANON && opened_by_overlay(file))
+		return 0;
+	return decide(task, call);
 }
 
 SEC("lsm/file_open")
@@ -52,23 +80,20 @@ int BPF_PROG(file_open, struct file *file)
 	mode = file->f_mode;
 	flags = file->f_flags;
 	/* Overlayfs opens the real file again; the create was decided as such, and cannot be held here. */
-	if ((mode & (FMODE_NOACCOUNT | FMODE_CREATED)) || opened_by_overlay(file))
+	if (mode & (FMODE_NOACCOUNT | FMODE_CREATED))
 		return 0;
 	/* Created too: 9p sets the mode later. */
 	if ((flags & FLAG_NEW) == FLAG_NEW)
 		return 0;
 	/* A program, and what bprm_check_security never sees: an ELF file's interpreter. */
 	if (flags & FLAG_EXEC)
-		return decide_file(task, AUTHZ_PROCESS_EXEC, AUTHZ_ROLE_PROGRAM, 0, file->f_path.mnt, file->f_path.dentry,
-				   NULL, NULL);
-	/* Each restart makes another nameless inode: what stays the same, and counts, is the folder. */
+		return decide_open(task, AUTHZ_PROCESS_EXEC, AUTHZ_ROLE_PROGRAM, 0, file);
 	if ((flags & FLAG_TMPFILE) == FLAG_TMPFILE)
-		return decide_file(task, AUTHZ_FILE_CREATE, 0, flags, file->f_path.mnt,
-				   BPF_CORE_READ(file, f_path.dentry, d_parent), NULL, NULL);
+		return decide_open(task, AUTHZ_FILE_CREATE, 0, flags, file);
 	if ((mode & FMODE_READ) || !(mode & FMODE_WRITE))
-		ret = decide_file(task, AUTHZ_FILE_READ, 0, flags, file->f_path.mnt, file->f_path.dentry, NULL, NULL);
+		ret = decide_open(task, AUTHZ_FILE_READ, 0, flags, file);
 	if (!ret && (mode & FMODE_WRITE))
-		ret = decide_file(task, AUTHZ_FILE_WRITE, 0, flags, file->f_path.mnt, file->f_path.dentry, NULL, NULL);
+		ret = decide_open(task, AUTHZ_FILE_WRITE, 0, flags, file);
 	return bounded(ret);
 }
 
@@ -82,7 +107,7 @@ static __always_inline int decide_received(struct authz_task *task, struct file 
 		return fail_without_call(task, action, AUTHZ_CAUSE_STORAGE);
 	call->no_hold = 1;
 	call->event.open_flags = file->f_flags;
-	put_object(call, file->f_path.mnt, file->f_path.dentry);
+	put_file(call, file);
 	if (call->event.object == AUTHZ_OBJ_ANON)
 		return 0;
 	return decide(task, call);
@@ -109,35 +134,35 @@ SEC("lsm/path_mknod")
 int BPF_PROG(path_mknod, struct path *dir, struct dentry *dentry, unsigned short mode, unsigned int dev)
 {
 	FILE_HOOK(task);
-	return decide_file(task, AUTHZ_FILE_CREATE, 0, 0, dir->mnt, dentry, NULL, NULL);
+	return decide_path(task, AUTHZ_FILE_CREATE, 0, dir->mnt, dentry, NULL, NULL);
 }
 
 SEC("lsm/path_mkdir")
 int BPF_PROG(path_mkdir, struct path *dir, struct dentry *dentry, unsigned short mode)
 {
 	FILE_HOOK(task);
-	return decide_file(task, AUTHZ_FILE_CREATE, 0, 0, dir->mnt, dentry, NULL, NULL);
+	return decide_path(task, AUTHZ_FILE_CREATE, 0, dir->mnt, dentry, NULL, NULL);
 }
 
 SEC("lsm/path_symlink")
 int BPF_PROG(path_symlink, struct path *dir, struct dentry *dentry, const char *old_name)
 {
 	FILE_HOOK(task);
-	return decide_file(task, AUTHZ_FILE_CREATE, 0, 0, dir->mnt, dentry, NULL, NULL);
+	return decide_path(task, AUTHZ_FILE_CREATE, 0, dir->mnt, dentry, NULL, NULL);
 }
 
 SEC("lsm/path_unlink")
 int BPF_PROG(path_unlink, struct path *dir, struct dentry *dentry)
 {
 	FILE_HOOK(task);
-	return decide_file(task, AUTHZ_FILE_DELETE, 0, 0, dir->mnt, dentry, NULL, NULL);
+	return decide_path(task, AUTHZ_FILE_DELETE, 0, dir->mnt, dentry, NULL, NULL);
 }
 
 SEC("lsm/path_rmdir")
 int BPF_PROG(path_rmdir, struct path *dir, struct dentry *dentry)
 {
 	FILE_HOOK(task);
-	return decide_file(task, AUTHZ_FILE_DELETE, 0, 0, dir->mnt, dentry, NULL, NULL);
+	return decide_path(task, AUTHZ_FILE_DELETE, 0, dir->mnt, dentry, NULL, NULL);
 }
 
 SEC("lsm/path_rename")
@@ -146,9 +171,9 @@ int BPF_PROG(path_rename, struct path *old_dir, struct dentry *old, struct path 
 	int ret;
 
 	FILE_HOOK(task);
-	ret = decide_file(task, AUTHZ_FILE_RENAME, AUTHZ_ROLE_SOURCE, 0, old_dir->mnt, old, new_dir->mnt, new);
+	ret = decide_path(task, AUTHZ_FILE_RENAME, AUTHZ_ROLE_SOURCE, old_dir->mnt, old, new_dir->mnt, new);
 	if (!ret)
-		ret = decide_file(task, AUTHZ_FILE_RENAME, AUTHZ_ROLE_TARGET, 0, new_dir->mnt, new, old_dir->mnt, old);
+		ret = decide_path(task, AUTHZ_FILE_RENAME, AUTHZ_ROLE_TARGET, new_dir->mnt, new, old_dir->mnt, old);
 	return bounded(ret);
 }
 
@@ -159,9 +184,9 @@ int BPF_PROG(path_link, struct dentry *old, struct path *new_dir, struct dentry 
 
 	FILE_HOOK(task);
 	/* Both names are on one mount, or the kernel refuses. */
-	ret = decide_file(task, AUTHZ_FILE_LINK, AUTHZ_ROLE_SOURCE, 0, new_dir->mnt, old, new_dir->mnt, new);
+	ret = decide_path(task, AUTHZ_FILE_LINK, AUTHZ_ROLE_SOURCE, new_dir->mnt, old, new_dir->mnt, new);
 	if (!ret)
-		ret = decide_file(task, AUTHZ_FILE_LINK, AUTHZ_ROLE_TARGET, 0, new_dir->mnt, new, new_dir->mnt, old);
+		ret = decide_path(task, AUTHZ_FILE_LINK, AUTHZ_ROLE_TARGET, new_dir->mnt, new, new_dir->mnt, old);
 	return bounded(ret);
 }
 
@@ -169,12 +194,12 @@ SEC("lsm/path_truncate")
 int BPF_PROG(path_truncate, struct path *path)
 {
 	FILE_HOOK(task);
-	return decide_staged(task, 1, AUTHZ_FILE_WRITE, 0, 0, path->mnt, path->dentry, NULL, NULL);
+	return decide_staged(task, 1, AUTHZ_FILE_WRITE, 0, path->mnt, path->dentry, NULL, NULL);
 }
 
 SEC("lsm/file_truncate")
 int BPF_PROG(file_truncate, struct file *file)
 {
 	FILE_HOOK(task);
-	return decide_staged(task, 1, AUTHZ_FILE_WRITE, 0, 0, file->f_path.mnt, file->f_path.dentry, NULL, NULL);
+	return decide_file(task, 1, AUTHZ_FILE_WRITE, 0, file);
 }

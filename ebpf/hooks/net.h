@@ -127,7 +127,7 @@ static __always_inline int decide_unix(struct authz_task *task, struct sock *oth
 	if (!call)
 		return fail_without_call(task, AUTHZ_NET_CONNECT, AUTHZ_CAUSE_STORAGE);
 	if (dentry) {
-		put_object(call, mnt, dentry);
+		put_untyped(call, mnt, dentry);
 		if (call->event.object == AUTHZ_OBJ_PATH)
 			call->event.object = AUTHZ_OBJ_UNIX_PATH;
 		return bounded(decide(task, call));

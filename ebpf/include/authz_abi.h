@@ -11,7 +11,7 @@
 #include <linux/types.h>
 #endif
 
-#define AUTHZ_ABI_VERSION 3
+#define AUTHZ_ABI_VERSION 4
 #define AUTHZ_PATH_MAX 4096	/* bytes of a path with its NUL; longer fails closed */
 #define AUTHZ_KEY_MAX 240	/* bytes of a path in the verdict table: what lies behind counts for no region */
 #define AUTHZ_SESSIONS_MAX 1024	/* sessions of one instance; index 0 is "unmanaged" */
@@ -111,7 +111,8 @@ enum authz_cause {
 #define AUTHZ_COUNT_KICKS 16	/* further counters: kicks, */
 #define AUTHZ_COUNT_HITS 17	/* verdicts found in the table, */
 #define AUTHZ_COUNT_ASKS 18	/* asks sent, */
-#define AUTHZ_COUNT_RETRIES 19	/* path walks repeated because of a rename or mount */
+#define AUTHZ_COUNT_RETRIES 19	/* path walks repeated because of a rename or mount, */
+#define AUTHZ_COUNT_WALKS 20	/* and all path walks, of which a folder that is remembered saves most */
 #define AUTHZ_COUNTERS 24
 
 #define AUTHZ_SESSION_DOMAIN_PER_EXEC 1u	/* the policy reads the program */
@@ -145,6 +146,8 @@ struct authz_session {
 	__u32 calls;		/* number of the set of tool calls that are open; 0: none */
 	__u64 hold_ns;		/* longest hold */
 	__u64 names;		/* in which bits the names show that its policy looks for; 0: none */
+	__u32 names_version;	/* of its names in `name_groups`, never used again for others; 0: they are being changed */
+	__u32 pad;
 };
 
 /* Map `state`, one entry, written by the daemon. */
@@ -244,7 +247,7 @@ struct authz_event {
 #define AUTHZ_EVENT_HEADER (sizeof(struct authz_event) - AUTHZ_DATA_MAX)
 
 _Static_assert(sizeof(struct authz_task) == 24, "authz_task");
-_Static_assert(sizeof(struct authz_session) == 32, "authz_session");
+_Static_assert(sizeof(struct authz_session) == 40, "authz_session");
 _Static_assert(sizeof(struct authz_name) == 32, "authz_name");
 _Static_assert(sizeof(struct authz_state) == 24, "authz_state");
 _Static_assert(sizeof(struct authz_verdict_key) == 12 + AUTHZ_KEY_MAX, "authz_verdict_key");

@@ -19,6 +19,7 @@ typedef __u32 __wsum;
 typedef __u8 bool_t;
 
 #define NULL ((void *)0)
+#define VOLATILE(x) (*(volatile typeof(x) *)&(x))
 #define EPERM 1
 #define ENOMEM 12
 #define EACCES 13
@@ -33,6 +34,7 @@ typedef __u8 bool_t;
 #define BPF_MAP_TYPE_LPM_TRIE 11
 #define BPF_MAP_TYPE_RINGBUF 27
 #define BPF_RB_AVAIL_DATA 0
+#define BPF_MAP_TYPE_INODE_STORAGE 28
 #define BPF_MAP_TYPE_TASK_STORAGE 29
 #define BPF_ANY 0
 #define BPF_F_NO_PREALLOC 1
@@ -93,6 +95,7 @@ struct hlist_bl_node {
 };
 
 struct dentry {
+	unsigned int d_flags;
 	struct dentry *d_parent;
 	struct qstr d_name;
 	struct inode *d_inode;
@@ -129,6 +132,10 @@ struct file {
 	unsigned int f_flags;
 	struct path f_path;
 	struct inode *f_inode;
+};
+
+struct file___const {
+	struct path __f_path;			/* beside f_path, in a union: since 6.18 or 6.19 */
 };
 
 struct nsproxy {
@@ -274,6 +281,11 @@ struct sockaddr_in6_raw {
 #define S_IFDIR 0040000
 
 #define MQUEUE_MAGIC 0x19800202ul
+#define DCACHE_OP_HASH 0x1u
+#define DCACHE_OP_COMPARE 0x2u
+#define DCACHE_OP_REVALIDATE 0x4u
+#define DCACHE_DISCONNECTED 0x20u
+
 #define SB_INTERNAL (1ul << 22 | 1ul << 31)	/* SB_KERNMOUNT, SB_NOUSER: pipes, sockets, memfds */
 
 #define FMODE_READ 0x1u

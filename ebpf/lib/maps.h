@@ -1,10 +1,16 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR MIT */
-/* Every map, and the two values the loader sets. */
+/* Every map, and the values the loader sets. */
 #pragma once
 
 #ifndef barrier_var
 #define barrier_var(var) asm volatile("" : "+r"(var))
 #endif
+
+#ifndef barrier
+#define barrier() asm volatile("" : : : "memory")
+#endif
+
+#define arg_trusted __attribute__((btf_decl_tag("arg:trusted")))
 
 /* An answer that the current system call of this task needs, or has. Bound to the operation by its
  * digest and to the call by its registers. */
@@ -39,11 +45,20 @@ struct names {
 	__u32 torn;		/* the list or a path changed at each try */
 };
 
+/* What a walk found of the object's own folder (folder.h). */
+struct walked {
+	__u64 parent;		/* dentry of the folder; 0: the object is the root of its mount */
+	__u32 name_len;		/* of the object in it */
+	__u32 flags;		/* d_flags of all dentries on the way */
+	__u32 mask;		/* groups of names in the folder's path, */
+	__u32 name_mask;	/* and in the object's name */
+	__u32 renames, mounts;	/* the kernel's counters all the while */
+};
+
 /* What one thread's operation in progress needs; per task, so preemption cannot mix two. Below 8 KiB: 7.x
  * allocates task storage by kmalloc_nolock, which gives no more. */
 struct call {
 	struct slot slots[AUTHZ_SLOTS];
-	struct authz_verdict_key key;
 	__u32 no_hold;		/* a restart would lose something */
 	struct names names;
 	__u32 stage;		/* 1: a second hook of one call for the same thing */
@@ -51,6 +66,8 @@ struct call {
 	__u32 torn;		/* the object's path changed at each try */
 	__u32 mask;		/* groups of names in the path walked last */
 	__u64 filter;		/* authz_session.names */
+	__u32 names_version;	/* of authz_session */
+	struct walked walked;
 	__u32 awaiting;		/* a question is out, which the table may answer */
 	__u64 torn_until;	/* when to give up starting anew for it; 0: not begun */
 	__u64 room_until;	/* likewise, for room on the ring */
@@ -110,6 +127,34 @@ struct {
 	__type(key, __u64);
 	__type(value, struct authz_answer);
 } answers SEC(".maps");
+
+#define FOLDER_PATH_MAX 256	/* bytes of a folder's path that is remembered */
+
+/* The path of a folder on the way that was taken last (folder.h). */
+struct folder {
+	__u32 version;		/* odd: being written */
+	__u32 len;		/* bytes of the path; the root has none */
+	__u64 mnt;		/* struct vfsmount */
+	__u64 dentry;
+	__u64 ns;		/* mount namespace of mnt */
+	__u64 since;		/* jiffies */
+	__u32 renames, mounts;	/* the kernel's counters when it was so */
+	__u32 names_version;	/* of the names that mask is of; 0: of none */
+	__u32 mask;		/* groups of names in the path */
+	__u8 path[FOLDER_PATH_MAX];
+};
+
+/* In the inode of each folder: it is gone with it. The benchmark's programs may not use inodes for it. */
+#ifndef FOLDERS_TYPE
+#define FOLDERS_TYPE BPF_MAP_TYPE_INODE_STORAGE
+#endif
+
+struct {
+	__uint(type, FOLDERS_TYPE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, int);
+	__type(value, struct folder);
+} folders SEC(".maps");
 
 /* What waits for room leaves a quarter to questions and refusals, which do not. */
 #define RING_BYTES (4 * 1024 * 1024)

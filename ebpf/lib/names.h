@@ -166,7 +166,7 @@ __attribute__((noinline)) int decide_named(__u64 mount, __u32 object, __u32 acti
 	dentry = (struct dentry *)call->names.dentry;
 	if (mount) {
 		kind = mount_kind(mnt);
-		put_object(call, mnt, dentry);
+		put_untyped(call, mnt, dentry);
 		/* Nothing holds the mount: if it was unmounted meanwhile, its path is cut short. */
 		if (mount_kind(mnt) != kind)
 			call->event.object = AUTHZ_OBJ_BROKEN;

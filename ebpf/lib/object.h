@@ -52,7 +52,9 @@ static __always_inline struct call *begin(struct authz_task *task, __u8 action)
 	call->no_hold = 0;
 	call->stage = 0;
 	call->torn = 0;
-	call->filter = session ? session->names : 0;
+	/* Before the names themselves: no older ones go by a newer number. */
+	call->names_version = session ? VOLATILE(session->names_version) : 0;
+	call->filter = session ? VOLATILE(session->names) : 0;
 	call->inode = NULL;
 	return call;
 }
@@ -83,25 +85,29 @@ static __always_inline void describe_task(struct authz_event *e, struct authz_ta
 }
 
 /* What the table is asked by: what kind of inode, and whether it has other names or none. */
-static __always_inline void describe_inode(struct call *call, struct inode *inode)
+static __always_inline void put_inode(struct call *call, struct inode *inode, __u32 mode, __u32 nlink)
 {
 	struct authz_event *e = &call->event;
-	__u32 type;
+	__u32 type = mode & S_IFMT;
 
 	call->inode = inode;
-	if (!inode) {
-		e->flags |= AUTHZ_EVENT_NEGATIVE;
-		return;
-	}
-	e->mode = BPF_CORE_READ(inode, i_mode);
-	e->nlink = BPF_CORE_READ(inode, i_nlink);
-	type = e->mode & S_IFMT;
+	e->mode = mode;
+	e->nlink = nlink;
 	if (type == S_IFDIR)
 		e->flags |= AUTHZ_EVENT_DIRECTORY;
-	if (type == S_IFREG && e->nlink > 1)
+	if (type == S_IFREG && nlink > 1)
 		e->flags |= AUTHZ_EVENT_MULTILINK;
-	if (e->nlink == 0)
+	if (nlink == 0)
 		e->flags |= AUTHZ_EVENT_UNLINKED;
+}
+
+static __always_inline void describe_inode(struct call *call, struct inode *inode)
+{
+	call->inode = NULL;
+	if (inode)
+		put_inode(call, inode, BPF_CORE_READ(inode, i_mode), BPF_CORE_READ(inode, i_nlink));
+	else
+		call->event.flags |= AUTHZ_EVENT_NEGATIVE;
 }
 
 /* The rest of it, needed only by a question and a record: each field is a helper call. */
@@ -177,16 +183,12 @@ static __always_inline void put_anonymous(struct authz_event *e, struct dentry *
 	e->other_len = n > 0 && n <= 256 ? n - 1 : 0;
 }
 
-/* The object at (mnt, dentry) is what will be decided. */
-static __noinline int put_object(struct call *call, struct vfsmount *mnt, struct dentry *dentry)
+/* The path of the object at (mnt, dentry), or what else it is, by a walk. */
+static __noinline int walk_object(struct call *call, struct vfsmount *mnt, struct dentry *dentry)
 {
 	struct authz_event *e = &call->event;
-	__u32 object = AUTHZ_OBJ_BROKEN, kind, pos;
+	__u32 object = AUTHZ_OBJ_BROKEN, kind = mount_kind(mnt), pos;
 
-	describe_inode(call, BPF_CORE_READ(dentry, d_inode));
-	if (!BPF_CORE_READ(dentry, d_hash.pprev) && !(e->flags & AUTHZ_EVENT_NEGATIVE))
-		e->flags |= AUTHZ_EVENT_UNLINKED;
-	kind = mount_kind(mnt);
 	if (kind == AUTHZ_OBJ_ANON) {
 		put_anonymous(e, dentry);
 		return 0;
@@ -195,6 +197,67 @@ static __noinline int put_object(struct call *call, struct vfsmount *mnt, struct
 	e->object = object == AUTHZ_OBJ_PATH ? kind : AUTHZ_OBJ_BROKEN;
 	if (e->object != AUTHZ_OBJ_BROKEN && !put_path(call, pos, 0))
 		e->object = AUTHZ_OBJ_BROKEN;
+	return 0;
+}
+
+/* The object at (mnt, dentry) is what will be decided. For pointers that the verifier does not know. */
+static __noinline int put_untyped(struct call *call, struct vfsmount *mnt, struct dentry *dentry)
+{
+	describe_inode(call, BPF_CORE_READ(dentry, d_inode));
+	if (!BPF_CORE_READ(dentry, d_hash.pprev) && !(call->event.flags & AUTHZ_EVENT_NEGATIVE))
+		call->event.flags |= AUTHZ_EVENT_UNLINKED;
+	return walk_object(call, mnt, dentry);
+}
+
+static __always_inline void put_typed(struct call *call, struct vfsmount *mnt, struct dentry *dentry)
+{
+	if (!dentry->d_hash.pprev && !(call->event.flags & AUTHZ_EVENT_NEGATIVE))
+		call->event.flags |= AUTHZ_EVENT_UNLINKED;
+	if (recall(call, mnt, dentry))
+		return;
+	walk_object(call, mnt, dentry);
+	remember(call, mnt, dentry);
+}
+
+/* The same for a hook's own pointers. The name may not exist yet, and the verifier would believe in its inode. */
+static __noinline int put_object(struct call *call, struct vfsmount *mnt, struct dentry *dentry)
+{
+	describe_inode(call, BPF_CORE_READ(dentry, d_inode));
+	put_typed(call, mnt, dentry);
+	return 0;
+}
+
+static __always_inline void put_opened(struct call *call, struct vfsmount *mnt, struct dentry *dentry)
+{
+	struct inode *inode = dentry->d_inode;
+
+	if (inode)
+		put_inode(call, inode, inode->i_mode, inode->i_nlink);
+	else
+		call->event.flags |= AUTHZ_EVENT_NEGATIVE;
+	put_typed(call, mnt, dentry);
+}
+
+/* Newer verifiers trust nothing that is loaded out of a union, but a pointer to what is in one. */
+static __always_inline bool_t path_in_union(void)
+{
+	return bpf_core_field_exists(struct file___const, __f_path);
+}
+
+__attribute__((noinline)) int put_path_of(struct path *path arg_trusted, struct call *call)
+{
+	if (call && path_in_union())
+		put_opened(call, path->mnt, path->dentry);
+	return 0;
+}
+
+/* The same for an open file, whose dentry has an inode. */
+static __noinline int put_file(struct call *call, struct file *file)
+{
+	if (path_in_union())
+		put_path_of(&file->f_path, call);
+	else
+		put_opened(call, file->f_path.mnt, file->f_path.dentry);
 	return 0;
 }
 

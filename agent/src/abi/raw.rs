@@ -2,7 +2,7 @@
 #![allow(missing_docs, non_camel_case_types, non_upper_case_globals, reason = "generated")]
 #![allow(clippy::undocumented_unsafe_blocks, clippy::multiple_unsafe_ops_per_block, reason = "generated")]
 
-pub const AUTHZ_ABI_VERSION: u32 = 3;
+pub const AUTHZ_ABI_VERSION: u32 = 4;
 pub const AUTHZ_PATH_MAX: u32 = 4096;
 pub const AUTHZ_KEY_MAX: u32 = 240;
 pub const AUTHZ_SESSIONS_MAX: u32 = 1024;
@@ -14,6 +14,7 @@ pub const AUTHZ_COUNT_KICKS: u32 = 16;
 pub const AUTHZ_COUNT_HITS: u32 = 17;
 pub const AUTHZ_COUNT_ASKS: u32 = 18;
 pub const AUTHZ_COUNT_RETRIES: u32 = 19;
+pub const AUTHZ_COUNT_WALKS: u32 = 20;
 pub const AUTHZ_COUNTERS: u32 = 24;
 pub const AUTHZ_SESSION_DOMAIN_PER_EXEC: u32 = 1;
 pub const AUTHZ_SESSION_DOMAIN_PER_FORK: u32 = 2;
@@ -130,10 +131,12 @@ pub struct authz_session {
     pub calls: __u32,
     pub hold_ns: __u64,
     pub names: __u64,
+    pub names_version: __u32,
+    pub pad: __u32,
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
-    ["Size of authz_session"][::core::mem::size_of::<authz_session>() - 32usize];
+    ["Size of authz_session"][::core::mem::size_of::<authz_session>() - 40usize];
     ["Alignment of authz_session"][::core::mem::align_of::<authz_session>() - 8usize];
     ["Offset of field: authz_session::mode"][::core::mem::offset_of!(authz_session, mode) - 0usize];
     ["Offset of field: authz_session::generation"]
@@ -142,6 +145,9 @@ const _: () = {
     ["Offset of field: authz_session::calls"][::core::mem::offset_of!(authz_session, calls) - 12usize];
     ["Offset of field: authz_session::hold_ns"][::core::mem::offset_of!(authz_session, hold_ns) - 16usize];
     ["Offset of field: authz_session::names"][::core::mem::offset_of!(authz_session, names) - 24usize];
+    ["Offset of field: authz_session::names_version"]
+        [::core::mem::offset_of!(authz_session, names_version) - 32usize];
+    ["Offset of field: authz_session::pad"][::core::mem::offset_of!(authz_session, pad) - 36usize];
 };
 #[repr(C)]
 #[derive(Debug, Default, Copy, Clone)]

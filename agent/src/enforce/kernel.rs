@@ -35,8 +35,9 @@ pub struct Kernel {
     given: VecDeque<(Instant, u64)>,
     /// What is in the programs' table, by evaluation.
     regions: Regions<u64>,
-    /// The names that each session's policy looks for in paths.
-    names: HashMap<u32, Arc<Names>>,
+    /// The names that each session's policy looks for in paths, and the number they go by in the programs.
+    names: HashMap<u32, (Arc<Names>, u32)>,
+    last_names: u32,
     unrecorded: [u64; UNRECORDED.len()],
 }
 
@@ -58,22 +59,33 @@ impl Kernel {
             given: VecDeque::new(),
             regions: Regions::default(),
             names: HashMap::new(),
+            last_names: 0,
             unrecorded: [0; UNRECORDED.len()],
         })
     }
 
-    /// Tells the programs which names a session's policy looks for, if they are others than before. Without all of
-    /// them no path could be told from another: then the session is over for the programs, which deny.
-    fn set_names(&mut self, index: u32, names: &Arc<Names>) -> Result<(), Error> {
-        let old = self.names.remove(&index).unwrap_or_default();
-        if old != *names
-            && let Err(error) = self.exchange_names(index, &old, names)
-        {
+    /// Tells the programs what a session has become. Which names its policy looks for comes after the generation has
+    /// grown, by which no verdict of an old policy is found any more; while they change they go by no number, and the
+    /// programs keep no path by them. Without all of them no path could be told from another: then the session is
+    /// over for the programs, which deny.
+    fn tell(&mut self, session: &Session, flags: u32) -> Result<(), Error> {
+        let (index, names) = (session.index, session.engine.names());
+        let mut known = kernel_session(session, flags);
+        let (old, number) = self.names.get(&index).cloned().unwrap_or_default();
+        if old == *names {
+            known.names_version = number;
+            return Ok(self.lsm.set_session(index, known)?);
+        }
+        self.lsm.set_session(index, known)?;
+        self.names.remove(&index);
+        if let Err(error) = self.exchange_names(index, &old, names) {
             self.lsm.set_session(index, authz_session::default())?;
             return Err(error);
         }
-        self.names.insert(index, names.clone());
-        Ok(())
+        self.last_names += 1;
+        known.names_version = self.last_names;
+        self.names.insert(index, (names.clone(), known.names_version));
+        Ok(self.lsm.set_session(index, known)?)
     }
 
     fn exchange_names(&mut self, index: u32, old: &Names, new: &Names) -> Result<(), Error> {
@@ -106,8 +118,7 @@ impl EnforcementPoint for Kernel {
 
     fn admit(&mut self, session: &Session, admission: &Admission) -> Result<(), Error> {
         let flags = if admission.audit_each { AUTHZ_SESSION_AUDIT_EACH } else { 0 };
-        self.lsm.set_session(session.index, kernel_session(session, flags))?;
-        self.set_names(session.index, session.engine.names())?;
+        self.tell(session, flags)?;
         let labelled =
             pidfd_open(session.first_pid).and_then(|pidfd| self.lsm.label(pidfd.as_fd(), session.index));
         labelled.map_err(|source| Error::Io { what: "cannot label the first process", source })
@@ -115,16 +126,13 @@ impl EnforcementPoint for Kernel {
 
     fn publish(&mut self, session: &Session) -> Result<(), Error> {
         let flags = self.lsm.session_flags(session.index)?;
-        self.lsm.set_session(session.index, kernel_session(session, flags & AUTHZ_SESSION_AUDIT_EACH))?;
-        // After the generation has grown, by which no verdict of an old policy is found any more.
-        self.set_names(session.index, session.engine.names())
+        self.tell(session, flags & AUTHZ_SESSION_AUDIT_EACH)
     }
 
     fn forget(&mut self, index: u32) -> Result<(), Error> {
         self.lsm.set_session(index, authz_session::default())?;
-        self.set_names(index, &Arc::default())?;
-        self.names.remove(&index);
-        Ok(())
+        let (names, _) = self.names.remove(&index).unwrap_or_default();
+        self.exchange_names(index, &names, &Names::default())
     }
 
     fn session_of(&self, peer: &Peer) -> std::io::Result<Option<u32>> {
@@ -256,6 +264,7 @@ fn kernel_session(session: &Session, flags: u32) -> authz_session {
         calls: session.calls.current(),
         hold_ns: (session.hold_timeout + GRACE).as_nanos() as u64,
         names: session.engine.names().iter().fold(0, |filter, (name, _)| filter | filter_bit(name)),
+        ..authz_session::default()
     }
 }
 

@@ -15,7 +15,7 @@ use super::judge::{Judge, Known};
 use super::target::Target;
 use super::{attributes, exec, fail, map, names, open, process, queue, socket, system};
 use crate::sys::identity;
-use crate::sys::seccomp::{Listener, Notification};
+use crate::sys::seccomp::Notification;
 
 /// Threads that are kept to wait; more are made while calls take long.
 const IDLE_MAX: usize = 16;

@@ -12,7 +12,7 @@ use nix::sys::stat::Mode;
 use super::*;
 use crate::abi::raw::authz_event;
 use crate::enforce::seccomp::blocked::Blocked;
-use crate::enforce::seccomp::{facts, lineage::Lineage};
+use crate::enforce::seccomp::{bound::Bound, facts, lineage::Lineage};
 use crate::event::{Action, Event, EventKind};
 use crate::sys::seccomp::{self, Listener};
 
@@ -45,6 +45,7 @@ fn session(listener: Listener, enforce: bool) -> Arc<Known> {
         had_calls: AtomicBool::new(false),
         names: RwLock::default(),
         lineage: Lineage::default(),
+        bound: Bound::default(),
     })
 }
 

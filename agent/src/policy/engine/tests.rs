@@ -1,4 +1,5 @@
 use super::*;
+use crate::policy::bundle::sha256;
 use crate::policy::bundle::{Generated, PolicySource};
 use crate::policy::decision::Effect;
 use proptest::prelude::*;
