@@ -70,17 +70,18 @@ impl Why {
     /// Runs it.
     pub fn run(self) -> anyhow::Result<ExitCode> {
         let named = named::resource(self.action, &self.resource, &Here::this()?)?;
+        let painter = Painter::stdout();
         let (json, text) = match &self.session {
             Some(session) => {
                 let answer = in_session(session, &named)?;
-                (serde_json::to_value(&answer)?, of_session(&answer, &named))
+                (serde_json::to_value(&answer)?, of_session(&answer, &named, painter))
             }
             None => {
                 let (digest, id, grounds) = self.by_policy(&named)?;
                 let mut json = serde_json::to_value(&grounds)?;
                 (json["policy"], json["action"], json["resource"]) =
                     (json!(digest), json!(self.action), json!(id));
-                (json, of_policy(self.action, &id, &grounds, &named))
+                (json, of_policy(self.action, &id, &grounds, &named, painter))
             }
         };
         if self.json {
@@ -155,15 +156,15 @@ fn line(text: &mut String, what: &str, value: &str) {
     writeln!(text, "  {what:<12}{value}").ok();
 }
 
-fn of_policy(action: Action, id: &str, grounds: &Grounds, named: &Named) -> String {
-    let mut text = head(action.as_str(), id, grounds, named, true);
+fn of_policy(action: Action, id: &str, grounds: &Grounds, named: &Named, painter: Painter) -> String {
+    let mut text = head(painter, action.as_str(), id, grounds, named, true);
     memory(&mut text, &grounds.memory);
     text
 }
 
-fn of_session(answer: &Answer, named: &Named) -> String {
+fn of_session(answer: &Answer, named: &Named, painter: Painter) -> String {
     let mut text =
-        head(&answer.action, &answer.resource, &answer.grounds, named, answer.mode == Mode::Enforce);
+        head(painter, &answer.action, &answer.resource, &answer.grounds, named, answer.mode == Mode::Enforce);
     if answer.decided_by == DecidedBy::Human {
         line(&mut text, "approved", "a human has said yes to this before; else it would be held");
     }
@@ -184,7 +185,7 @@ fn of_session(answer: &Answer, named: &Named) -> String {
 }
 
 /// What is decided, by which rules.
-fn head(action: &str, id: &str, grounds: &Grounds, named: &Named, binds: bool) -> String {
+fn head(painter: Painter, action: &str, id: &str, grounds: &Grounds, named: &Named, binds: bool) -> String {
     let tone = match grounds.effect {
         Effect::Allow => Tone::Good,
         Effect::Deny => Tone::Bad,
@@ -192,7 +193,7 @@ fn head(action: &str, id: &str, grounds: &Grounds, named: &Named, binds: bool) -
     };
     let effect = grounds.effect.as_str();
     let would = if binds { String::new() } else { " (would be)".to_owned() };
-    let mut text = format!("{}{would}  {action} {}\n", Painter::stdout().paint(tone, effect), escape(id));
+    let mut text = format!("{}{would}  {action} {}\n", painter.paint(tone, effect), escape(id));
     if let Some(through) = &named.through {
         line(&mut text, "through", &escape(through));
     }
@@ -303,7 +304,7 @@ mod tests {
         let evaluation = engine.decide(&input);
         let grounds = Grounds::of(&engine, &input, &evaluation);
         let named = Named { imagined, through: Some("/link\n".into()), note: None };
-        of_policy(action, id, &grounds, &named)
+        of_policy(action, id, &grounds, &named, Painter::plain())
     }
 
     #[test]

@@ -77,8 +77,8 @@ fn code(text: &str) -> String {
 fn what_nothing_allowed_is_proposed_and_nothing_else() {
     let mut run = Run::new(RULES);
     for file in ["a", "b", "c"] {
-        run.did(Action::FileCreate, &format!("/work/out/{file}"));
-        run.did(Action::FileWrite, &format!("/work/out/{file}"));
+        run.did(Action::FileCreate, &format!("/srv/out/{file}"));
+        run.did(Action::FileWrite, &format!("/srv/out/{file}"));
         run.did(Action::FileRead, &format!("/usr/lib/{file}"));
     }
     run.did(Action::FileRead, "/etc/hosts");
@@ -94,7 +94,7 @@ fn what_nothing_allowed_is_proposed_and_nothing_else() {
         "package authz\n",
         "\t\"id\": \"learned-read-files\",\n",
         "\treads\n\tis(input.resource.id, {\n\t\t\"/etc/hosts\",\n\t})\n",
-        "\twrites\n\tunder(input.resource.id, {\n\t\t\"/work/out\",\n\t})\n",
+        "\twrites\n\tunder(input.resource.id, {\n\t\t\"/srv/out\",\n\t})\n",
         "\texecutes\n\tis(input.resource.id, {\n\t\t\"/usr/bin/git\",\n\t})\n",
         "\texecutes\n\tis(input.resource.id, {\n\t\t\"/usr/lib/x/libc.so\",\n\t})\n",
         "\tconnects\n\tis(input.resource.id, {\n\t\t\"tcp://192.0.2.1:443\",\n\t})\n",
@@ -103,7 +103,7 @@ fn what_nothing_allowed_is_proposed_and_nothing_else() {
     }
     assert!(!text.contains("/usr/lib/a"), "{text}");
     let evidence =
-        "\t\t# 6 times (3 file.create, 3 file.write) on 3 resources, by tool\\n, e.g. /work/out/a; 20";
+        "\t\t# 6 times (3 file.create, 3 file.write) on 3 resources, by tool\\n, e.g. /srv/out/a; 20";
     assert!(learned.policy.contains(evidence), "{}", learned.policy);
     assert!(learned.policy.contains("\t\t# 2 times, by tool\\n; 20"), "{}", learned.policy);
     assert_eq!(learned.policy, run.learn(Beyond::Own).unwrap().policy, "the same each time");
