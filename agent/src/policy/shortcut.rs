@@ -22,10 +22,10 @@ pub(super) fn modules(
     action: Action,
     modules: &[Ref<Module>],
 ) -> Option<Vec<(String, String)>> {
-    let program = program.about(action);
+    let about = program.about(action);
+    about.is_about(action).then_some(())?;
     let mut writer =
-        Writer { wanted: program.reachable("decision"), written: BTreeSet::new(), action, program };
-    writer.program.is_about(action).then_some(())?;
+        Writer { wanted: wanted(program, &about), written: BTreeSet::new(), action, program: about };
     let mut texts = Vec::new();
     for module in modules {
         let mut text = format!("{}\n", text_of(&module.package.span)?);
@@ -46,6 +46,20 @@ pub(super) fn modules(
         }
     }
     Some(texts)
+}
+
+/// The rules that what is written refers to. Of several bodies of a rule all are written or none.
+fn wanted(whole: &Program, about: &Program) -> BTreeSet<RuleName> {
+    let decision: RuleName = (PACKAGE.to_owned(), "decision".to_owned());
+    let mut seen = BTreeSet::from([decision.clone()]);
+    let mut queue = vec![decision];
+    while let Some(name) = queue.pop() {
+        let several = |rule: &Rule| matches!(rule, Rule::Spec { bodies, .. } if bodies.len() > 1);
+        let any = about.definitions(&name).any(|(_, rule)| several(rule));
+        let uses = if any { whole.uses(&name) } else { about.uses(&name) };
+        queue.extend(uses.into_iter().filter(|rule| seen.insert(rule.clone())));
+    }
+    seen
 }
 
 struct Writer {
@@ -81,8 +95,6 @@ impl Writer {
                 let holding = guard::holding(&self.program, &scope, &body.query, self.action);
                 without_first(span, &body.query, holding, text)?;
             }
-            // What a body refers to that never holds may be missing.
-            _ if held < bodies.len() => return None,
             _ => text.push_str(text_of(span)?),
         }
         text.push('\n');

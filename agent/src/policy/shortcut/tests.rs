@@ -76,7 +76,7 @@ fn rules_of_every_form_come_out_the_same() {
         ("allow contains {\"id\": \"a\"} if { reads; to_number(input.resource.id) > 1 }", true),
         ("allow contains {\"id\": \"a\"} if { writes; to_number(input.resource.id) > 1 }", true),
         ("allow contains {\"id\": \"a\"} if reads with input.action.name as \"file.read\"", false),
-        ("v := 1 if reads\nelse := 2 if writes\nallow contains {\"id\": \"a\"} if v == 1", false),
+        ("v := 1 if reads\nelse := 2 if writes\nallow contains {\"id\": \"a\"} if v == 1", true),
         ("m[k] := 1 if { reads; some k in [\"a\"] }\nallow contains {\"id\": \"a\"} if m.a", true),
     ] {
         let mut engine = load(None, rules);

@@ -1,5 +1,5 @@
 /*
- * operations LIST OUT: does what each line of LIST says and writes to OUT the errno of each (8 bits).
+ * regions LIST OUT: does what each line of LIST says and writes to OUT the errno of each (8 bits).
  * r, w, c, d, s: open to read, to write, make, remove, change the mode of a file; m: rename one to the other;
  * u: connect to a socket at a path; t, e: connect to an address and a port by TCP, UDP. What a name is in is
  * separated by tabs.
