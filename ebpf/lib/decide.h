@@ -93,6 +93,7 @@ static __always_inline struct authz_verdict *remembered(struct authz_task *task,
 	key->names = e->names;
 	if (len > AUTHZ_KEY_MAX)
 		len = AUTHZ_KEY_MAX;
+	barrier_var(len);	/* 6.1 loses the bound, which the compiler keeps in another register */
 	if (len < AUTHZ_KEY_MAX)	/* a longer name meets no entry that has the NUL */
 		key->name[len++] = 0;
 	key->prefixlen = (8 + len) * 8;
