@@ -56,22 +56,12 @@ static __noinline int fail_without_call(struct authz_task *task, __u32 action, _
 	return fail_direction(task, cause);
 }
 
-#define KEY_HEADER __builtin_offsetof(struct authz_verdict_key, name)
-
-_Static_assert(KEY_HEADER <= sizeof(((struct authz_event *)0)->comm), "a key begins in comm");
-
-/* The event's own name as a key, without a copy: its header lies over `comm`, which only send() fills. */
-static __always_inline struct authz_verdict_key *key_of(struct authz_event *e)
-{
-	return (struct authz_verdict_key *)(e->data - KEY_HEADER);
-}
-
 /* The verdict of the table, or NULL. */
 static __always_inline struct authz_verdict *remembered(struct authz_task *task, struct authz_session *session,
 							struct call *call)
 {
 	struct authz_event *e = &call->event;
-	struct authz_verdict_key *key = key_of(e);
+	struct authz_verdict_key *key = &call->key;
 	struct authz_verdict *v;
 	__u32 len = e->path_len;
 
@@ -93,6 +83,13 @@ static __always_inline struct authz_verdict *remembered(struct authz_task *task,
 	key->names = e->names;
 	if (len > AUTHZ_KEY_MAX)
 		len = AUTHZ_KEY_MAX;
+	barrier_var(len);	/* 6.1 loses the bound, which the compiler keeps in another register */
+	if (len > AUTHZ_KEY_MAX)
+		return NULL;
+	if (bpf_probe_read_kernel(key->name, len, e->data)) {
+		count(AUTHZ_CAUSE_READ);
+		return NULL;
+	}
 	if (len < AUTHZ_KEY_MAX)	/* a longer name meets no entry that has the NUL */
 		key->name[len++] = 0;
 	key->prefixlen = (8 + len) * 8;

@@ -59,6 +59,7 @@ struct walked {
  * allocates task storage by kmalloc_nolock, which gives no more. */
 struct call {
 	struct slot slots[AUTHZ_SLOTS];
+	struct authz_verdict_key key;
 	__u32 no_hold;		/* a restart would lose something */
 	struct names names;
 	__u32 stage;		/* 1: a second hook of one call for the same thing */
