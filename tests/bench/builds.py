@@ -5,6 +5,8 @@ import statistics
 import subprocess
 import sys
 
+from figures import find_cargo
+
 POLICY = "preset:coding-agent"
 SOURCES = 12
 ROUNDS = 3
@@ -51,11 +53,11 @@ def crate(folder):
         file.write('[package]\nname = "small"\nversion = "0.1.0"\nedition = "2021"\n[workspace]\n')
     with open(os.path.join(folder, "src/main.rs"), "w") as file:
         file.write('fn main() {\n    println!("{:?}", std::env::args().collect::<Vec<_>>());\n}\n')
-    cargo = os.environ.get("CARGO") or shutil.which("cargo") or "cargo"
-    return cargo, f"{cargo} build --offline --quiet --target-dir target", "target"
+    return "cargo", "cargo build --offline --quiet --target-dir target", "target"
 
 
 def part(folder, rows, backend, unit, scale):
+    find_cargo()
     for name, prepare in ((f"make of {SOURCES} C files", c_files), ("cargo build of one file", crate)):
         work = os.path.join(folder, prepare.__name__)
         os.makedirs(work)

@@ -8,6 +8,8 @@ import shutil
 import subprocess
 import sys
 
+from figures import find_cargo
+
 POLICY = "preset:coding-agent"
 FIRST = 200
 TARGET = 99.0
@@ -50,7 +52,7 @@ def cargo(folder):
           f"[workspace]\nmembers = [{members}]\n[dependencies]\n{depends}")
     calls = " + ".join(f"{name}::{name}()" for name in names)
     write(f"{folder}/src/main.rs", f'fn main() {{\n    println!("{{}}", {calls});\n}}\n')
-    return [os.environ.get("CARGO") or "cargo", "build", "--offline", "--quiet", "--target-dir", "target"]
+    return ["cargo", "build", "--offline", "--quiet", "--target-dir", "target"]
 
 
 def npm(folder):
@@ -108,8 +110,9 @@ def measure(folder, rows, backend, name, prepare):
 
 
 def part(folder, rows, backend):
+    find_cargo()
     for name, prepare, program in WORK:
-        if shutil.which(program) or (program == "cargo" and os.environ.get("CARGO")):
+        if shutil.which(program):
             measure(folder, rows, backend, name, prepare)
         else:
             print(f"bench: {name} is skipped: there is no {program}", file=sys.stderr, flush=True)
