@@ -48,8 +48,11 @@ fn each(arguments: &[Value], test: fn(&str, &str) -> Result<bool>) -> Result<Val
 }
 
 fn under(path: &str, directory: &str) -> Result<bool> {
-    // Where the resource is the directory of the test, only its ancestors come out the same.
-    recorder::whole(directory);
+    match (recorder::is_name(path), recorder::is_name(directory)) {
+        (true, true) => recorder::whole(path),
+        (false, true) => recorder::ancestor(directory, path),
+        _ => {}
+    }
     if directory.is_empty() {
         return Ok(false);
     }
