@@ -41,8 +41,8 @@ def git(folder):
 
 
 def cargo(folder):
-    """A crate with eight others beside it that it depends on, without any from elsewhere."""
-    names = [f"part{number}" for number in range(8)]
+    """A crate with 24 others beside it that it depends on, without any from elsewhere."""
+    names = [f"part{number}" for number in range(24)]
     for name in names:
         write(f"{folder}/{name}/Cargo.toml", f'[package]\nname = "{name}"\nversion = "0.1.0"\nedition = "2021"\n')
         write(f"{folder}/{name}/src/lib.rs", f"pub fn {name}() -> usize {{\n    {len(name)}\n}}\n")
