@@ -332,7 +332,8 @@ pub struct Event {
     pub domain: u32,
     /// See `domain`.
     pub generation: u32,
-    /// A regular file with more than one hard link: a remembered allow does not bind for a change.
+    /// A regular file with more than one hard link whose content or attributes change: a remembered allow does not
+    /// bind.
     pub multilink: bool,
     /// Which content, for files.
     pub file: Option<FileIdentity>,

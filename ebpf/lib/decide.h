@@ -56,6 +56,12 @@ static __noinline int fail_without_call(struct authz_task *task, __u32 action, _
 	return fail_direction(task, cause);
 }
 
+/* Whether an action leaves alone what a file's other names stand for. */
+static __always_inline bool_t names_only(__u8 action)
+{
+	return action == AUTHZ_FILE_DELETE || action == AUTHZ_FILE_RENAME || action == AUTHZ_FILE_LINK;
+}
+
 /* The verdict of the table, or NULL. */
 static __always_inline struct authz_verdict *remembered(struct authz_task *task, struct authz_session *session,
 							struct call *call)
@@ -67,10 +73,8 @@ static __always_inline struct authz_verdict *remembered(struct authz_task *task,
 
 	if (!task->domain || task->generation != session->generation)
 		return NULL;
-	/* A foreign or broken path, a second name, a nameless file: decided afresh each time. */
+	/* A foreign or broken path, a nameless file: decided afresh each time. */
 	if (e->object == AUTHZ_OBJ_FOREIGN || e->object == AUTHZ_OBJ_BROKEN || e->object == AUTHZ_OBJ_PROCESS)
-		return NULL;
-	if (e->other_len && e->object != AUTHZ_OBJ_ANON)
 		return NULL;
 	if (e->object == AUTHZ_OBJ_PATH && (e->flags & AUTHZ_EVENT_UNLINKED))
 		return NULL;
@@ -100,7 +104,7 @@ static __always_inline struct authz_verdict *remembered(struct authz_task *task,
 		return NULL;
 	/* Another name of the file may be protected: ask, with the link count. */
 	if (v->effect == AUTHZ_EFFECT_ALLOW && (e->flags & AUTHZ_EVENT_MULTILINK) &&
-	    e->action != AUTHZ_FILE_READ && e->action != AUTHZ_PROCESS_EXEC)
+	    e->action != AUTHZ_FILE_READ && e->action != AUTHZ_PROCESS_EXEC && !names_only(e->action))
 		return NULL;
 	return v;
 }

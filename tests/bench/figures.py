@@ -1,6 +1,7 @@
 """What every part of the bench needs: the process that is timed, its files, and the rows."""
 import json
 import os
+import shutil
 import statistics
 import subprocess
 import sys
@@ -62,6 +63,13 @@ def compile_worker(folder):
     program = os.path.join(folder, "openclose")
     subprocess.run(["gcc", "-O2", "-o", program, os.path.join(HERE, "openclose.c")], check=True)
     return program
+
+
+def find_cargo():
+    """Puts the toolchain that $CARGO names first in PATH, and tells whether there is one."""
+    if cargo := os.environ.get("CARGO"):
+        os.environ["PATH"] = f"{os.path.dirname(cargo)}:{os.environ['PATH']}"
+    return shutil.which("cargo")
 
 
 def fill(folder, count):

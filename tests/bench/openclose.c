@@ -10,7 +10,9 @@
  *   getppid - N       N times getppid
  *   connect - N       N times socket, connect to 127.0.0.1, accept, close both
  *   first DIR N       opens and closes DIR/f0 to DIR/f<N-1>; nanoseconds of each
+ *   spread DIR N      opens and closes DIR/d0/f to DIR/d<N-1>/f; nanoseconds of each
  *   landlock DIR N    restricts this process: may do everything below DIR, and read N files of it
+ *   confine DIR N     restricts it more: files and programs below N folders DIR/d0 to DIR/d<N-1> only, N ports
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -29,6 +31,18 @@
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
+
+/* Of Landlock's fourth version, which older headers do not have. */
+#define CONNECT_TCP 2ull
+#define NET_PORT 2
+
+struct restricted {
+	uint64_t files, net;
+};
+
+struct net_port {
+	uint64_t allowed, port;
+};
 
 static uint64_t now(void)
 {
@@ -126,17 +140,30 @@ static void rule(int set, const char *path, uint64_t access)
 	close(beneath.parent_fd);
 }
 
-static void restrict_self(const char *dir, long n)
+static void port(int set, uint64_t number)
 {
-	struct landlock_ruleset_attr attr = { .handled_access_fs = LANDLOCK_ACCESS_FS_READ_FILE };
-	int set = syscall(SYS_landlock_create_ruleset, &attr, sizeof(attr.handled_access_fs), 0);
-	char path[4096];
+	struct net_port attr = { .allowed = CONNECT_TCP, .port = number };
 
+	if (syscall(SYS_landlock_add_rule, set, NET_PORT, &attr, 0))
+		die("landlock: port");
+}
+
+/* `listening`: the port that stays, where connecting is restricted too; 0: it is not. */
+static void restrict_self(const char *dir, const char *name, long n, uint64_t access, uint64_t listening)
+{
+	struct restricted attr = { .files = access, .net = listening ? CONNECT_TCP : 0 };
+	size_t size = listening ? sizeof(attr) : sizeof(attr.files);
+	char path[4096];
+	int set;
+
+	set = syscall(SYS_landlock_create_ruleset, &attr, size, 0);
 	if (set < 0)
 		die("landlock");
 	for (long i = 0; i < n; i++) {
-		snprintf(path, sizeof(path), "%s/f%ld", dir, i);
-		rule(set, path, LANDLOCK_ACCESS_FS_READ_FILE);
+		snprintf(path, sizeof(path), "%s/%s%ld", dir, name, i);
+		rule(set, path, access);
+		if (listening)
+			port(set, i ? (uint64_t)i : listening);
 	}
 	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) || syscall(SYS_landlock_restrict_self, set, 0))
 		die("landlock");
@@ -155,12 +182,17 @@ int main(void)
 		if (sscanf(line, "%15s %4095s %ld", what, path, &n) != 3)
 			die("a line is not understood");
 		if (!strcmp(what, "landlock")) {
-			restrict_self(path, n);
+			restrict_self(path, "f", n, LANDLOCK_ACCESS_FS_READ_FILE, 0);
 			printf("0\n");
-		} else if (!strcmp(what, "first")) {
+		} else if (!strcmp(what, "confine")) {
+			restrict_self(path, "d", n, LANDLOCK_ACCESS_FS_READ_FILE | LANDLOCK_ACCESS_FS_WRITE_FILE |
+				      LANDLOCK_ACCESS_FS_MAKE_REG | LANDLOCK_ACCESS_FS_REMOVE_FILE |
+				      LANDLOCK_ACCESS_FS_EXECUTE, ntohs(address.sin_port));
+			printf("0\n");
+		} else if (!strcmp(what, "first") || !strcmp(what, "spread")) {
 			each = calloc(n, sizeof(*each));
 			for (long i = 0; i < n; i++) {
-				snprintf(line, sizeof(line), "%s/f%ld", path, i);
+				snprintf(line, sizeof(line), *what == 'f' ? "%s/f%ld" : "%s/d%ld/f", path, i);
 				start = now();
 				open_once(line);
 				each[i] = now() - start;

@@ -104,6 +104,20 @@ impl Apt {
     }
 }
 
+/// Downloads packages of the machine's own suite, as its apt knows them, into `to`, and unpacks them into `root`.
+/// Nothing is installed.
+pub(crate) fn unpack_own(packages: &[&str], to: &Path, root: &Path) -> Result<()> {
+    std::fs::create_dir_all(to)?;
+    run(Command::new("apt-get")
+        .args(["-q", "download", "-o", "APT::Sandbox::User=root"])
+        .args(packages)
+        .current_dir(to))?;
+    for entry in std::fs::read_dir(to)? {
+        run(Command::new("dpkg-deb").arg("-x").arg(entry?.path()).arg(root))?;
+    }
+    Ok(())
+}
+
 /// The mirror that has `suite`, from the machine's own apt configuration.
 fn mirror(suite: &str) -> Result<String> {
     if let Ok(uri) = std::env::var(MIRROR_VARIABLE) {

@@ -9,7 +9,7 @@ use anyhow::{Context, Result, ensure};
 use serde::{Deserialize, Serialize};
 
 use crate::demo::{self, Place};
-use crate::{project, setup, suite, vm};
+use crate::{apt, project, setup, suite, vm};
 
 /// How long the kernel part may take, emulated.
 const KERNEL_LIMIT: Duration = Duration::from_secs(1800);
@@ -25,6 +25,14 @@ pub enum Part {
     Seccomp,
     /// Operations under authz, on a kernel that takes LSM programs
     Kernel,
+    /// What is decided from memory when programs do real work, by both back ends
+    Share,
+    /// An agent's trace, and builds, under both back ends
+    Trace,
+    /// Sessions, regions and paths by the thousands, on this machine
+    Growth,
+    /// Operations under authz, Landlock, fapolicyd and strace, in a virtual machine
+    Peers,
 }
 
 /// One figure, as agent/benches/native and tests/bench/run write it.
@@ -58,7 +66,7 @@ pub fn run(only: &[Part], place: Place, kernel: &str, json: bool) -> Result<u8> 
         }
     };
     if wanted(Part::Native) {
-        add("native", "native", native());
+        add("native", "native", native(&[]));
     }
     if wanted(Part::Landlock) {
         add("landlock", "native", landlock());
@@ -72,6 +80,25 @@ pub fn run(only: &[Part], place: Place, kernel: &str, json: bool) -> Result<u8> 
         let name = if here { "native".into() } else { format!("VM {kernel}") };
         add("kernel", &name, in_kernel(here, kernel, &authz));
     }
+    if wanted(Part::Share) {
+        let authz = vm::build_authz()?;
+        add("share", "native", part_here(&["--share", "seccomp"], "share.jsonl", &authz));
+        add("share", &format!("VM {kernel}"), share_in_machine(kernel, &authz));
+    }
+    if wanted(Part::Trace) {
+        let authz = vm::build_authz()?;
+        add("trace", "native", part_here(&["--trace", "seccomp"], "trace.jsonl", &authz));
+        let arguments = ["--trace", "bpf-lsm", "--emulated"];
+        let env = cargo().into_iter().collect();
+        add("trace", &format!("VM {kernel}"), emulated(&arguments, "trace.jsonl", env, kernel, &authz));
+    }
+    if only.contains(&Part::Growth) {
+        add("growth", "native", native(&["--growth"]));
+    }
+    if wanted(Part::Peers) {
+        let authz = vm::build_authz()?;
+        add("peers", &format!("VM {kernel}"), peers(kernel, &authz));
+    }
     let mut out = std::io::stdout().lock();
     if json {
         writeln!(out, "{}", serde_json::to_string_pretty(&rows)?)?;
@@ -81,9 +108,10 @@ pub fn run(only: &[Part], place: Place, kernel: &str, json: bool) -> Result<u8> 
     Ok(u8::from(!complete))
 }
 
-fn native() -> Result<Vec<Row>> {
+fn native(only: &[&str]) -> Result<Vec<Row>> {
     let output = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
         .args(["bench", "--quiet", "-p", "authz", "--bench", "native", "--", "--json"])
+        .args(only)
         .current_dir(project::root())
         .stderr(Stdio::inherit())
         .output()
@@ -117,18 +145,73 @@ fn seccomp() -> Result<Vec<Row>> {
 }
 
 fn in_kernel(here: bool, kernel: &str, authz: &Path) -> Result<Vec<Row>> {
-    let file = no_longer(results(if here { "here" } else { kernel })?.join("bench.jsonl"))?;
-    let status = if here {
-        demo::on_this_kernel("tests/bench/run", &[], authz)?
-    } else {
-        let mut request =
-            suite::request("tests/bench/run", &["--emulated".into()], kernel, authz.to_path_buf())?;
-        request.accel = vm::Accel::Icount;
-        request.cpus = 1; // two take turns on one clock: each would count the other's instructions
-        request.timeout = KERNEL_LIMIT;
-        vm::run(&request, &mut std::io::stderr(), &mut std::io::stderr())?
-    };
+    if !here {
+        return emulated(&["--emulated"], "bench.jsonl", vec![], kernel, authz);
+    }
+    let file = no_longer(results("here")?.join("bench.jsonl"))?;
+    let status = demo::on_this_kernel("tests/bench/run", &[], authz)?;
     ensure!(status == 0, "tests/bench/run ended with {status}");
+    read(&file)
+}
+
+fn part_here(arguments: &[&str], file: &str, authz: &Path) -> Result<Vec<Row>> {
+    let file = no_longer(results("here")?.join(file))?;
+    let arguments: Vec<String> = arguments.iter().map(|argument| (*argument).to_owned()).collect();
+    let status = demo::on_this_kernel("tests/bench/run", &arguments, authz)?;
+    ensure!(status == 0, "tests/bench/run {} ended with {status}", arguments.join(" "));
+    read(&file)
+}
+
+/// Counts only, so any clock will do, and two processors.
+fn share_in_machine(kernel: &str, authz: &Path) -> Result<Vec<Row>> {
+    let file = no_longer(results(kernel)?.join("share.jsonl"))?;
+    let arguments = ["--share".to_owned(), "bpf-lsm".to_owned()];
+    let mut request = suite::request("tests/bench/run", &arguments, kernel, authz.to_path_buf())?;
+    request.timeout = KERNEL_LIMIT;
+    request.env.extend(cargo());
+    let status = vm::run(&request, &mut std::io::stderr(), &mut std::io::stderr())?;
+    ensure!(status == 0, "tests/bench/run --share ended with {status}");
+    read(&file)
+}
+
+/// Names the compiler itself: rustup's stand-in would look for what is new.
+fn cargo() -> Option<(String, String)> {
+    let output = Command::new("rustup").args(["which", "cargo"]).output().ok()?;
+    let path = String::from_utf8_lossy(&output.stdout).trim().to_owned();
+    output.status.success().then(|| ("CARGO".into(), path))
+}
+
+/// Without fapolicyd where its package cannot be had; the rest is measured all the same.
+fn peers(kernel: &str, authz: &Path) -> Result<Vec<Row>> {
+    let folder = project::target().join("fapolicyd");
+    let root = folder.join("root");
+    let program = root.join("usr/sbin/fapolicyd");
+    if !program.exists()
+        && let Err(error) = apt::unpack_own(&["fapolicyd", "liblmdb0"], &folder.join("packages"), &root)
+    {
+        eprintln!("xtask: fapolicyd is left out: {error:#}");
+    }
+    let env = program.exists().then(|| ("FAPOLICYD".into(), root.to_string_lossy().into_owned()));
+    emulated(&["--peers"], "peers.jsonl", env.into_iter().collect(), kernel, authz)
+}
+
+/// Runs the bench in a machine whose clock counts instructions.
+fn emulated(
+    arguments: &[&str],
+    file: &str,
+    env: Vec<(String, String)>,
+    kernel: &str,
+    authz: &Path,
+) -> Result<Vec<Row>> {
+    let file = no_longer(results(kernel)?.join(file))?;
+    let arguments: Vec<String> = arguments.iter().map(|argument| (*argument).to_owned()).collect();
+    let mut request = suite::request("tests/bench/run", &arguments, kernel, authz.to_path_buf())?;
+    request.accel = vm::Accel::Icount;
+    request.cpus = 1; // two take turns on one clock: each would count the other's instructions
+    request.timeout = KERNEL_LIMIT;
+    request.env.extend(env);
+    let status = vm::run(&request, &mut std::io::stderr(), &mut std::io::stderr())?;
+    ensure!(status == 0, "tests/bench/run {} ended with {status}", arguments.join(" "));
     read(&file)
 }
 

@@ -12,7 +12,7 @@ use aya::{Btf, Ebpf, EbpfLoader};
 
 use super::Row;
 
-static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/bench.bpf.o"));
+pub(super) static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/bench.bpf.o"));
 
 /// Names looked up in turn; as in the object.
 const NAMES: usize = 1024;

@@ -1,9 +1,11 @@
 //! What can be measured on the machine itself: `cargo bench --bench native`, as root; with
-//! `-- --lookup` only the eBPF functions, which are as fast from an unoptimised build.
+//! `-- --lookup` only the eBPF functions, which are as fast from an unoptimised build; with `-- --growth` only what
+//! grows with the work.
 //! `cargo xtask bench` adds what needs a kernel that takes LSM programs.
 #![allow(clippy::unwrap_used, clippy::expect_used)] // a measurement may panic
 
 mod evaluate;
+mod growth;
 mod ledger;
 mod lookup;
 mod replay;
@@ -59,18 +61,22 @@ impl Row {
 }
 
 fn main() {
-    let only_lookup = std::env::args().any(|argument| argument == "--lookup");
+    let only = |part: &str| std::env::args().any(|argument| argument == part);
     let mut rows = Vec::new();
-    if !only_lookup {
+    // First, since it goes by the memory of this process.
+    if !only("--lookup") {
+        rows.extend(growth::rows());
+    }
+    if !only("--lookup") && !only("--growth") {
         rows.extend(evaluate::rows());
         rows.extend(ledger::rows());
         rows.extend(replay::rows());
     }
-    match lookup::rows() {
-        Ok(more) => rows.extend(more),
+    match (!only("--growth")).then(lookup::rows).transpose() {
+        Ok(more) => rows.extend(more.into_iter().flatten()),
         Err(error) => eprintln!("no figures of the eBPF functions: {error:#}"),
     }
-    let json = std::env::args().any(|argument| argument == "--json");
+    let json = only("--json");
     for row in rows {
         if json {
             println!("{}", serde_json::to_string(&row).unwrap());

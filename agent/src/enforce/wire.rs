@@ -59,7 +59,7 @@ pub fn event(raw: &authz_event) -> Result<Event, WireError> {
         key: key(raw, action, path, other),
         domain: raw.domain,
         generation: raw.generation,
-        multilink: raw.flags & AUTHZ_EVENT_MULTILINK != 0,
+        multilink: raw.flags & AUTHZ_EVENT_MULTILINK != 0 && !names_only(action),
         file: is_file.then_some(FileIdentity {
             ino: raw.ino,
             size: raw.size,
@@ -68,6 +68,11 @@ pub fn event(raw: &authz_event) -> Result<Event, WireError> {
         }),
         observe: raw.observe != 0,
     })
+}
+
+/// Whether an action leaves alone what a file's other names stand for.
+fn names_only(action: Action) -> bool {
+    matches!(action, Action::FileDelete | Action::FileRename | Action::FileLink)
 }
 
 fn kind(raw: &authz_event) -> Result<EventKind, WireError> {
@@ -233,7 +238,6 @@ fn key(raw: &authz_event, action: Action, path: &[u8], other: &[u8]) -> Option<K
     let object = u32::from(raw.object);
     let anonymous = object == AUTHZ_OBJ_ANON;
     if matches!(object, AUTHZ_OBJ_FOREIGN | AUTHZ_OBJ_BROKEN | AUTHZ_OBJ_PROCESS)
-        || (!other.is_empty() && !anonymous)
         || (object == AUTHZ_OBJ_PATH && raw.flags & AUTHZ_EVENT_UNLINKED != 0)
     {
         return None;

@@ -54,14 +54,15 @@ pub(super) fn literal_prefix(pattern: &str) -> (String, &str) {
     (pattern[..end].to_owned(), &pattern[end..])
 }
 
-/// A whole name that is in every path that the pattern matches, where `/` is its delimiter. Only for a pattern
-/// whose beginning tells nothing.
+/// A whole name that is in every path that the pattern matches, behind its literal beginning, where `/` is its
+/// delimiter.
 pub(super) fn required_name(pattern: &str) -> Option<String> {
     let special = |text: &str| text.contains(['*', '?', '[', ']', '{', '}', ',', '\\']);
-    if literal_prefix(pattern).0.len() > 1 || pattern.contains(['[', '{', '\\']) {
+    if pattern.contains(['[', '{', '\\']) {
         return None;
     }
-    pattern
+    literal_prefix(pattern)
+        .1
         .split('/')
         .filter(|name| !name.is_empty() && !special(name))
         .max_by_key(|name| name.len())

@@ -49,8 +49,11 @@ fn each(arguments: &[Value], test: fn(&str, &str) -> Result<bool>) -> Result<Val
 }
 
 fn under(path: &str, directory: &str) -> Result<bool> {
-    // Where the resource is the directory of the test, only its ancestors come out the same.
-    recorder::whole(directory);
+    match (recorder::is_name(path), recorder::is_name(directory)) {
+        (true, true) => recorder::whole(path),
+        (false, true) => recorder::ancestor(directory, path),
+        _ => {}
+    }
     if directory.is_empty() {
         return Ok(false);
     }
@@ -182,5 +185,64 @@ fn texts(value: &Value) -> Result<Vec<&str>> {
         Value::Array(items) => items.iter().map(string).collect(),
         Value::Set(items) => items.iter().map(string).collect(),
         _ => bail!("this argument is a text, or an array or a set of texts"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+    use std::sync::Arc;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::policy::names::Names;
+
+    /// What a test says of a name, and whether what settled it settles the other name too.
+    fn tested(name: &str, other: &str, names: &Arc<Names>, test: impl Fn(&str) -> bool) -> (bool, bool) {
+        recorder::begin(Some(name), None, names);
+        let outcome = test(name);
+        let region = recorder::region();
+        let bytes = |name: &str| [name.as_bytes(), b"\0"].concat();
+        let (one, two) = (bytes(name), bytes(other));
+        let same = one.iter().zip(&two).take_while(|(a, b)| a == b).count();
+        let bit = one.get(same).zip(two.get(same)).map_or(0, |(a, b)| (a ^ b).leading_zeros() as usize);
+        let alike = names.mask(name.as_bytes()) == names.mask(other.as_bytes());
+        let settled = if region.exact { name == other } else { same * 8 + bit >= region.id_bits };
+        (outcome, settled && alike)
+    }
+
+    const PATH: &str = "(/(a|ab|b|é|\u{1}|0|mem|x)){0,3}/?";
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(20_000))]
+
+        #[test]
+        fn below_the_name_is_settled_by_the_region(directory in PATH, name in PATH, other in PATH) {
+            let names = Arc::default();
+            let test = |name: &str| under(&directory, name).unwrap();
+            let (outcome, settled) = tested(&name, &other, &names, test);
+            prop_assert!(!settled || test(&other) == outcome);
+        }
+
+        #[test]
+        fn a_glob_is_settled_by_the_region(pattern in "(/(a|ab|b|\\*|\\*\\*|a\\*|mem|x)){1,4}", name in PATH, other in PATH) {
+            let group: BTreeSet<String> = glob::required_name(&pattern).into_iter().collect();
+            let names = Arc::new(Names::new([group]));
+            let test = |name: &str| matches(name, &pattern).unwrap();
+            let (outcome, settled) = tested(&name, &other, &names, test);
+            prop_assert!(!settled || test(&other) == outcome, "{pattern}");
+        }
+    }
+
+    #[test]
+    fn a_name_tested_as_a_directory_stands_for_its_neighbours() {
+        let region = |name: &str| {
+            recorder::begin(Some(name), None, &Arc::default());
+            under("/run/authz", name).unwrap();
+            recorder::region().id_bits
+        };
+        assert_eq!(region("/home/dev/x"), 8 + 4, "h and r part at the fourth bit");
+        assert_eq!(region("/run"), 40, "with the NUL behind it");
     }
 }

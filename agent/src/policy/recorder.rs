@@ -88,6 +88,21 @@ pub(super) fn directory(text: &str, directory: &str) {
     });
 }
 
+/// A test whether `path` lies below the directory that `text` names, perhaps with a slash at its end.
+pub(super) fn ancestor(text: &str, path: &str) {
+    // It does if the text is the beginning of the path before one of its slashes, or the path itself.
+    let slashes = path.match_indices('/').map(|(index, _)| index);
+    for end in slashes.chain([path.len()]) {
+        exact(text, &path[..end]);
+        exact(text, &format!("{}/", &path[..end]));
+    }
+}
+
+/// Whether a text is the resource's name or follows from it.
+pub(super) fn is_name(text: &str) -> bool {
+    RECORDER.with_borrow(|recorder| recorder.names.iter().any(|name| name.text == text))
+}
+
 /// A test that only the whole text settles.
 pub(super) fn whole(text: &str) {
     with(text, |recorder, _| recorder.region.exact = true);

@@ -348,6 +348,11 @@ fn uses_of_the_name_that_nothing_records_keep_it_exact() {
         ("input.resource.id in [\"/a\", \"/b\"]", false),
         ("not under(input.resource.id, \"/a\")", false),
         ("has_name(input.resource.id, [\".ssh\"])", false),
+        ("under(\"/a/b\", input.resource.id)", false),
+        ("under(\"/home/x/y\", input.resource.id)", false),
+        ("under(input.resource.id, input.resource.id)", true),
+        ("glob(input.resource.id, \"/home/*/.ssh/**\")", false),
+        ("glob(input.resource.id, \"/home/x*\")", true),
     ] {
         let mut engine = rule(&format!("{{ {condition} }}"));
         let region = engine.decide(&input(Action::FileRead, "/home/x")).region;
