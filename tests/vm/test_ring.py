@@ -23,8 +23,8 @@ for number in range(-2, rounds):
         print("begun", flush=True)
         while not os.path.exists(top + "/go"):
             time.sleep(0.05)
-    os.mkdir(top + "/open/d")
-    os.rmdir(top + "/open/d")
+    os.mkdir(top + "/open/made")
+    os.rmdir(top + "/open/made")
     done[:] = max(number, 0).to_bytes(8, "little")
 print("done", flush=True)
 """
@@ -38,8 +38,8 @@ def run():
     agent = harness.authz_start(policy, ["python3", "-c", AGENT, str(top), str(ROUNDS)], json=True)
     lines = control.Lines(agent)
     daemon = control.daemon_of(agent) if lines.take(1, control.SLOW) == "begun\n" else None
-    if not check("ring: the agent runs", daemon):
-        control.finish(agent, 1)
+    if not daemon:
+        check("ring: the agent runs", False, (lines.lines, control.finish(agent, 1)))
         return
     with open(top / "done", "rb") as file:
         done = mmap.mmap(file.fileno(), 8, prot=mmap.PROT_READ)
@@ -58,7 +58,7 @@ def run():
     stderr = agent.stderr.read()
     session = next((json.loads(line)["started"]["session"] for line in stderr.splitlines() if '"started"' in line), "")
     entries = control.ledger("--session", session)
-    made = sum(entry["kind"] == "decision" and entry["resource"]["id"] == f"{top}/open/d" for entry in entries)
+    made = sum(entry["kind"] == "decision" and entry["resource"]["id"] == f"{top}/open/made" for entry in entries)
     check("ring: each is in the record", made == 2 * (ROUNDS + 2), (made, stderr[-500:]))
     check("ring: nothing else is missing in it", not any(entry["kind"] == "gap" for entry in entries),
           [entry for entry in entries if entry["kind"] == "gap"][:3])

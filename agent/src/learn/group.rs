@@ -170,14 +170,18 @@ impl Node {
 /// Folders that are too much to be proposed whole, whatever was seen in them.
 fn is_floor(path: &str) -> bool {
     let names: Vec<&str> = path.split('/').filter(|name| !name.is_empty()).collect();
-    match names[..] {
-        [] | [_] => true,
-        ["home" | "usr" | "var" | "run" | "proc" | "sys" | "dev" | "mnt" | "media" | "boot", _] => true,
-        ["usr", "local", _] | ["run", "user", _] | ["proc", _, "task"] => true,
-        ["root", ".config" | ".cache" | ".local"] | ["root", ".local", _] => true,
-        ["home", _, ".config" | ".cache" | ".local"] | ["home", _, ".local", _] => true,
-        _ => false,
-    }
+    matches!(
+        names[..],
+        [] | [_]
+            | ["home" | "usr" | "var" | "run" | "proc" | "sys" | "dev" | "mnt" | "media" | "boot", _]
+            | ["usr", "local", _]
+            | ["run", "user", _]
+            | ["proc", _, "task"]
+            | ["root", ".config" | ".cache" | ".local"]
+            | ["root", ".local", _]
+            | ["home", _, ".config" | ".cache" | ".local"]
+            | ["home", _, ".local", _]
+    )
 }
 
 /// What a name has in common with others that a program makes alike; none: it says what it is.
