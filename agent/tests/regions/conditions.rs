@@ -63,9 +63,15 @@ pub fn condition(random: &mut Random, about: About, near: &mut Vec<String>) -> S
     near.extend([one.clone(), other.clone()]);
     let quoted = quote(&one);
     let case = Case {
-        name: random.of(NAMES),
-        subject: random.of(&["input.resource.id", "path", "whole", "thing.id", "input[\"resource\"].id"]),
-        plain: random.of(&["input.resource.id", "whole", "thing.id"]),
+        name: random.of::<&str>(NAMES),
+        subject: random.of::<&str>(&[
+            "input.resource.id",
+            "path",
+            "whole",
+            "thing.id",
+            "input[\"resource\"].id",
+        ]),
+        plain: random.of::<&str>(&["input.resource.id", "whole", "thing.id"]),
         var: format!("v{}", random.below(1_000_000)),
         one: &quoted,
         bare: &one,
