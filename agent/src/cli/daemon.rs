@@ -10,8 +10,7 @@ use std::time::Duration;
 use anyhow::{Context as _, bail};
 use clap::Args;
 
-use super::exec::parse_duration;
-use super::{STATE_HELP, absolute, state_or_default};
+use super::{STATE_HELP, absolute, parse_duration, state_or_default};
 use crate::control::StartSession;
 use crate::daemon;
 use crate::enforce;

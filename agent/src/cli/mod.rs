@@ -22,11 +22,13 @@ mod why;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::paths::Owner;
+use crate::policy::decision::duration;
 use policy::PolicyCommand;
 
 /// How `--state` is described: its default depends on the user.
@@ -54,6 +56,11 @@ fn absolute(policy: &[String]) -> anyhow::Result<Vec<String>> {
             Ok(path.to_string_lossy().into_owned())
         })
         .collect()
+}
+
+/// `30s`, `5m`.
+fn parse_duration(text: &str) -> Result<Duration, String> {
+    duration(text).ok_or_else(|| format!("{text:?} is no time; write e.g. 30s or 5m"))
 }
 
 /// authz binds the execution of AI agents to policy.

@@ -306,10 +306,7 @@ impl Engine {
         let action = input.pointer("/action/name").and_then(Value::as_str).and_then(Action::from_name);
         let action = action.filter(|_| self.takes_shortcuts)?;
         let engine = self.shortcut(action)?;
-        let evaluation = catch_unwind(AssertUnwindSafe(|| {
-            engine.set_input(document.clone());
-            engine.eval_rule(ENTRY.to_owned())
-        }));
+        let evaluation = catch_unwind(AssertUnwindSafe(|| ask(engine, document.clone())));
         match evaluation {
             Ok(Ok(value)) if value != regorus::Value::Undefined => self.outcomes.of(value).ok().map(Ok),
             Ok(Err(error)) if error.is::<regorus::LimitError>() => Some(Err(describe(&error))),
@@ -335,10 +332,7 @@ impl Engine {
     }
 
     fn evaluate(&mut self, document: regorus::Value) -> Result<(Decision, String), String> {
-        let evaluation = catch_unwind(AssertUnwindSafe(|| {
-            self.engine.set_input(document);
-            self.engine.eval_rule(ENTRY.to_owned())
-        }));
+        let evaluation = catch_unwind(AssertUnwindSafe(|| ask(&mut self.engine, document)));
         let Ok(result) = evaluation else {
             self.engine = self.policy.pristine.clone();
             self.engine.set_execution_timer_config(timer(self.limit));
@@ -350,6 +344,14 @@ impl Engine {
         }
         self.outcomes.of(value).map_err(|error| format!("{ENTRY} {error}"))
     }
+}
+
+/// The decision about this input. What the policy prints is kept by the engine, for nobody: it goes.
+fn ask(engine: &mut regorus::Engine, document: regorus::Value) -> anyhow::Result<regorus::Value> {
+    engine.set_input(document);
+    let value = engine.eval_rule(ENTRY.to_owned());
+    engine.take_prints()?;
+    value
 }
 
 /// What rules or data state without an input; null if they do not.

@@ -175,7 +175,7 @@ pub fn address_properties(id: &str) -> Map<String, Value> {
         properties.insert("protocol".into(), protocol.into());
         properties.insert("ip".into(), address.ip().to_string().into());
         properties.insert("port".into(), address.port().into());
-        properties.insert("family".into(), if address.is_ipv4() { "inet" } else { "inet6" }.into());
+        properties.insert("family".into(), if address.is_ipv4() { "ipv4" } else { "ipv6" }.into());
     }
     properties
 }

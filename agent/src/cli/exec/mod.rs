@@ -16,7 +16,7 @@ use nix::sys::signal::SigSet;
 use uuid::Uuid;
 
 use super::daemon::{HttpArgs, OtlpArgs};
-use super::{STATE_HELP, absolute, state_or_default};
+use super::{STATE_HELP, absolute, parse_duration, state_or_default};
 use crate::control::{Client, Request, Response, StartSession, Started};
 use crate::enforce::choice::{Choice, Wanted};
 use crate::enforce::landlock::Laid;
@@ -24,7 +24,6 @@ use crate::enforce::level::{Backend, Level};
 use crate::enforce::probe::Probe;
 use crate::event::Mode;
 use crate::paths;
-use crate::policy::decision::duration;
 use crate::session::Stats;
 use crate::sys::spawn::{Confinement, spawn_gated};
 use identity::Identity;
@@ -97,11 +96,6 @@ pub struct Exec {
     /// The command
     #[arg(last = true, required = true, value_name = "CMD")]
     command: Vec<std::ffi::OsString>,
-}
-
-/// `30s`, `5m`.
-pub(super) fn parse_duration(text: &str) -> Result<Duration, String> {
-    duration(text).ok_or_else(|| format!("{text:?} is no time; write e.g. 30s or 5m"))
 }
 
 /// What runs beside the command, outside its session.

@@ -1,6 +1,5 @@
 use super::*;
-use crate::policy::bundle::sha256;
-use crate::policy::bundle::{Generated, PolicySource};
+use crate::policy::bundle::{Generated, PolicySource, sha256};
 use crate::policy::decision::Effect;
 use proptest::prelude::*;
 use serde_json::json;
@@ -128,6 +127,16 @@ fn rules_reasons_constraints_and_rewrites_arrive() {
     let decision = engine.decide_value(&input("file.write", "/two/x")).decision;
     assert_eq!(decision.effect, Effect::Deny, "two rewrites leave open which holds");
     assert!(decision.rules.iter().any(|rule| rule.id == "compute-conflict"));
+}
+
+#[test]
+fn what_a_policy_prints_is_not_kept() {
+    let mut engine = policy("allow contains {\"id\": \"x\"} if { print(input.resource.id); reads }");
+    assert_eq!(engine.decide_value(&input("file.read", "/x")).decision.effect, Effect::Allow);
+    assert!(engine.engine.take_prints().unwrap().is_empty());
+    for shorter in engine.shortcuts.values_mut().flatten() {
+        assert!(shorter.take_prints().unwrap().is_empty());
+    }
 }
 
 #[test]
