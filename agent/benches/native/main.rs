@@ -1,6 +1,6 @@
 //! What can be measured on the machine itself: `cargo bench --bench native`, as root; with
-//! `-- --lookup` only the eBPF functions, which are as fast from an unoptimised build; with `-- --growth` only what
-//! grows with the work.
+//! `-- --lookup` only the eBPF functions, which are as fast from an unoptimised build; with `-- --evaluation` only single
+//! evaluations; with `-- --growth` only what grows with the work.
 //! `cargo xtask bench` adds what needs a kernel that takes LSM programs.
 #![allow(clippy::unwrap_used, clippy::expect_used)] // a measurement may panic
 
@@ -63,16 +63,19 @@ impl Row {
 fn main() {
     let only = |part: &str| std::env::args().any(|argument| argument == part);
     let mut rows = Vec::new();
+    let all = !["--lookup", "--growth", "--evaluation"].iter().any(|part| only(part));
     // First, since it goes by the memory of this process.
-    if !only("--lookup") {
+    if all || only("--growth") {
         rows.extend(growth::rows());
     }
-    if !only("--lookup") && !only("--growth") {
+    if all || only("--evaluation") {
         rows.extend(evaluate::rows());
+    }
+    if all {
         rows.extend(ledger::rows());
         rows.extend(replay::rows());
     }
-    match (!only("--growth")).then(lookup::rows).transpose() {
+    match (all || only("--lookup")).then(lookup::rows).transpose() {
         Ok(more) => rows.extend(more.into_iter().flatten()),
         Err(error) => eprintln!("no figures of the eBPF functions: {error:#}"),
     }
