@@ -127,7 +127,7 @@ def ask(backend, home):
     found = asked.answer("file.read", "c/a")
     check(named("in observe it says what would be denied"), (found.get("mode"), found.get("effect")) == ("observe", "deny"), found)
     asked.authz("mode", asked.id, "enforce")
-    asked.reload(reload.ALL)
+    asked.reload(reload.ALL + "# not the one that it began with\n")
     found = asked.answer("file.read", "c/a")
     check(named("another policy knows nothing of before"), found.get("known") is None and found.get("effect") == "allow", found)
 
