@@ -89,14 +89,18 @@ def neither():
           and after["remembered"] - before["remembered"] >= 60, (before, after))
 
 
-def clock():
+def clock(seconds=45):
     top = control.folder("x")
-    end = time.time() + 45
-    case = Driven("clock", deny(top / "x", f"time.now_ns() > {int(end * 1e9)}"), top, 2)
+    end = time.time() + seconds
+    case = Driven(f"clock{seconds}", deny(top / "x", f"time.now_ns() > {int(end * 1e9)}"), top, 2)
     if not check("domains: a session that reads time starts", case.session):
         return
     early = case.writes()
     in_time = time.time() < end
+    if not in_time and seconds < 200:  # a slow machine
+        case.end()
+        clock(4 * seconds)
+        return
     time.sleep(max(0, end + 0.5 - time.time()))
     late = case.writes()
     stats = case.stats()

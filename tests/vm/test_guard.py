@@ -124,7 +124,9 @@ def vandalism():
     check("guard: pins, ledger, socket, program and policy are among them",
           all(any(part in path for path in before) for part in
               ("/sys/fs/bpf/authz/", "/var/lib/authz/", "control.sock", shutil.which("authz"), policy)), sorted(before))
-    went = [attempt for attempt in done if attempt[2] not in ("EACCES", "EPERM")]
+    # The ledger itself puts another in the place of a tile that is not full.
+    went = [attempt for attempt in done if attempt[2] not in ("EACCES", "EPERM")
+            and not (attempt[2] == "ENOENT" and "/tile/" in attempt[1] and ".p" in attempt[1])]
     check("guard: none succeeded, each was refused by permission", done and not went, went[:20])
     check("guard: the enforcement goes on", "end=1" in out and (top / "prod" / "a").read_text() == "before\n", out[-300:])
     check("guard: the daemon and its ledger go on", "operations," in err and control.entries(err), err[:1000])
