@@ -58,6 +58,19 @@ fn absolute(policy: &[String]) -> anyhow::Result<Vec<String>> {
         .collect()
 }
 
+/// The folders an agent works in, with links resolved; none named: the current one.
+fn workspaces(named: &[PathBuf]) -> anyhow::Result<Vec<String>> {
+    let folders = if named.is_empty() {
+        vec![std::env::current_dir().context("cannot tell the current folder")?]
+    } else {
+        let real = |folder: &PathBuf| {
+            folder.canonicalize().with_context(|| format!("workspace {}", folder.display()))
+        };
+        named.iter().map(real).collect::<Result<_, _>>()?
+    };
+    Ok(folders.iter().map(|path| path.to_string_lossy().into_owned()).collect())
+}
+
 /// `30s`, `5m`.
 fn parse_duration(text: &str) -> Result<Duration, String> {
     duration(text).ok_or_else(|| format!("{text:?} is no time; write e.g. 30s or 5m"))

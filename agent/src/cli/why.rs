@@ -5,13 +5,13 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::{Context as _, bail};
+use anyhow::bail;
 use clap::Args;
 use serde_json::json;
 
 use super::named::{Here, Named};
 use super::show::{Painter, Tone, escape};
-use super::{STATE_HELP, absolute, live, named, state_or_default};
+use super::{STATE_HELP, absolute, live, named, state_or_default, workspaces};
 use crate::control::{Client, Request, Response};
 use crate::daemon::policy::bundle;
 use crate::event::{Action, Layer, Mode};
@@ -99,15 +99,7 @@ impl Why {
     fn by_policy(&self, named: &Named) -> anyhow::Result<(String, String, Grounds)> {
         let default = ["preset:coding-agent".to_owned()];
         let policy = if self.policy.is_empty() { &default[..] } else { &self.policy[..] };
-        let folders = if self.workspace.is_empty() {
-            vec![std::env::current_dir().context("cannot tell the current folder")?]
-        } else {
-            let real = |folder: &PathBuf| {
-                folder.canonicalize().with_context(|| format!("workspace {}", folder.display()))
-            };
-            self.workspace.iter().map(real).collect::<Result<_, _>>()?
-        };
-        let workspace = folders.iter().map(|folder| folder.to_string_lossy().into_owned()).collect();
+        let workspace = workspaces(&self.workspace)?;
         let uid = nix::unistd::Uid::effective();
         let sources = Sources { policy: absolute(policy)?, workspace, owner: uid.as_raw() };
         let state = state_or_default(self.state.clone())?;

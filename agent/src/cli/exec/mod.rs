@@ -16,7 +16,7 @@ use nix::sys::signal::SigSet;
 use uuid::Uuid;
 
 use super::daemon::{HttpArgs, OtlpArgs};
-use super::{STATE_HELP, absolute, parse_duration, state_or_default};
+use super::{STATE_HELP, absolute, parse_duration, state_or_default, workspaces};
 use crate::control::{Client, Request, Response, StartSession, Started};
 use crate::enforce::choice::{Choice, Wanted};
 use crate::enforce::landlock::Laid;
@@ -294,18 +294,6 @@ impl Exec {
         }
     }
 
-    fn workspace(&self) -> anyhow::Result<Vec<String>> {
-        let folders = if self.workspace.is_empty() {
-            vec![std::env::current_dir().context("cannot tell the current folder")?]
-        } else {
-            let real = |folder: &PathBuf| {
-                folder.canonicalize().with_context(|| format!("workspace {}", folder.display()))
-            };
-            self.workspace.iter().map(real).collect::<Result<_, _>>()?
-        };
-        Ok(folders.iter().map(|path| path.to_string_lossy().into_owned()).collect())
-    }
-
     /// What the session is started with, but for what only the child knows.
     fn request(&self, identity: &Identity) -> anyhow::Result<StartSession> {
         self.request_for(identity.uid)
@@ -320,7 +308,7 @@ impl Exec {
             name,
             mode: self.mode,
             policy: absolute(&self.policy)?,
-            workspace: self.workspace()?,
+            workspace: workspaces(&self.workspace)?,
             hold_timeout_ms: self.hold_timeout.as_millis() as u64,
             owner: owner.as_raw(),
             pid: 0,

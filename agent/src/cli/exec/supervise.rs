@@ -17,7 +17,7 @@ use uuid::Uuid;
 
 use super::identity::Identity;
 use super::{Beside, Exec, FAILED, Launched, connect, wait};
-use crate::cli::absolute;
+use crate::cli::{absolute, workspaces};
 use crate::daemon;
 use crate::daemon::policy::Loaded;
 use crate::enforce::choice::Choice;
@@ -138,7 +138,7 @@ fn load_policy(exec: &Exec) -> anyhow::Result<Loaded> {
     let run = Owner::this().make_run()?;
     let state = paths::make_state(&exec.state()?)?;
     let owner = Identity::of(exec.user.as_deref())?.uid.as_raw();
-    let sources = Sources { policy: absolute(&exec.policy)?, workspace: exec.workspace()?, owner };
+    let sources = Sources { policy: absolute(&exec.policy)?, workspace: workspaces(&exec.workspace)?, owner };
     Loaded::load(sources, &run, &state)
 }
 
