@@ -20,6 +20,8 @@
 #include "lib/task.h"
 #include "lib/path.h"
 #include "lib/folder.h"
+#include "lib/verdict.h"
+#include "lib/within.h"
 #include "lib/object.h"
 #include "lib/digest.h"
 #include "lib/hold.h"

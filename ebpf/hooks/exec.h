@@ -29,7 +29,7 @@ int BPF_PROG(mmap_file, struct file *file, unsigned long reqprot, unsigned long 
 	/* After execve's point of no return an error would kill; the files were decided before it. */
 	if (BPF_CORE_READ_BITFIELD_PROBED(current, in_execve))
 		return 0;
-	return decide_file(task, 0, AUTHZ_PROCESS_EXEC, AUTHZ_ROLE_LIBRARY, file);
+	return decide_traceless(task, AUTHZ_PROCESS_EXEC, AUTHZ_ROLE_LIBRARY, 0, file);
 }
 
 SEC("lsm/file_mprotect")
@@ -43,5 +43,5 @@ int BPF_PROG(file_mprotect, struct vm_area_struct *vma, unsigned long reqprot, u
 	file = vma->vm_file;
 	if (!file)
 		return 0;
-	return decide_file(task, 0, AUTHZ_PROCESS_EXEC, AUTHZ_ROLE_LIBRARY, file);
+	return decide_traceless(task, AUTHZ_PROCESS_EXEC, AUTHZ_ROLE_LIBRARY, 0, file);
 }

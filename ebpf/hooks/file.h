@@ -38,11 +38,6 @@ static __always_inline int decide_file(struct authz_task *task, __u32 stage, __u
 	return decide(task, call);
 }
 
-#define FILE_HOOK(task)                                                                            \
-	struct authz_task *task = managed();                                                       \
-	if (!task)                                                                                 \
-		return 0
-
 /* What overlayfs opens underneath beside data carries no mark but its private mount of a real file system. */
 static __always_inline bool_t opened_by_overlay(struct file *file)
 {
@@ -50,6 +45,34 @@ static __always_inline bool_t opened_by_overlay(struct file *file)
 		return 0;
 	return (BPF_CORE_READ(file, f_inode, i_mode) & S_IFMT) == S_IFDIR || kernels_own_work();
 }
+
+/* The same for what leaves no trace where a verdict allows it: the file's folder may know that one does. */
+static __always_inline int decide_traceless(struct authz_task *task, __u8 action, __u8 role, __u32 open_flags,
+					    struct file *file)
+{
+	struct call *call;
+	int ret;
+
+	if (file_allowed_within(task, file, action, role))
+		return 0;
+	call = begin(task, action);
+	if (!call)
+		return fail_without_call(task, action, AUTHZ_CAUSE_STORAGE);
+	call->event.role = role;
+	call->event.open_flags = open_flags;
+	put_file(call, file);
+	if (call->event.object == AUTHZ_OBJ_ANON && action == AUTHZ_FILE_READ && opened_by_overlay(file))
+		return 0;
+	ret = decide(task, call);
+	if (!ret && holds_within(call))
+		remember_file_within(call, file);
+	return ret;
+}
+
+#define FILE_HOOK(task)                                                                            \
+	struct authz_task *task = managed();                                                       \
+	if (!task)                                                                                 \
+		return 0
 
 static __always_inline int decide_open(struct authz_task *task, __u8 action, __u8 role, __u32 open_flags,
 				       struct file *file)
@@ -91,7 +114,7 @@ int BPF_PROG(file_open, struct file *file)
 	if ((flags & FLAG_TMPFILE) == FLAG_TMPFILE)
 		return decide_open(task, AUTHZ_FILE_CREATE, 0, flags, file);
 	if ((mode & FMODE_READ) || !(mode & FMODE_WRITE))
-		ret = decide_open(task, AUTHZ_FILE_READ, 0, flags, file);
+		ret = decide_traceless(task, AUTHZ_FILE_READ, 0, flags, file);
 	if (!ret && (mode & FMODE_WRITE))
 		ret = decide_open(task, AUTHZ_FILE_WRITE, 0, flags, file);
 	return bounded(ret);

@@ -17,6 +17,7 @@ int BPF_PROG(task_alloc, struct task_struct *child, unsigned long clone_flags)
 		return observing(parent) ? 0 : -ENOMEM;
 	}
 	*label = *parent;
+	label->awaiting = 0;
 	session = session_of(parent);
 	if (!session)
 		return 0;

@@ -11,9 +11,10 @@
 #include <linux/types.h>
 #endif
 
-#define AUTHZ_ABI_VERSION 4
+#define AUTHZ_ABI_VERSION 5
 #define AUTHZ_PATH_MAX 4096	/* bytes of a path with its NUL; longer fails closed */
 #define AUTHZ_KEY_MAX 240	/* bytes of a path in the verdict table: what lies behind counts for no region */
+#define AUTHZ_VERDICTS_MAX 65536	/* remembered verdicts of one instance */
 #define AUTHZ_SESSIONS_MAX 1024	/* sessions of one instance; index 0 is "unmanaged" */
 #define AUTHZ_WALK_BASE 2560	/* longest first name of a rename or link, whose second name is walked behind it */
 #define AUTHZ_DATA_MAX (AUTHZ_WALK_BASE + AUTHZ_PATH_MAX + 264)	/* names; a last component and a last word */
@@ -135,7 +136,7 @@ struct authz_task {
 	__u32 domain;		/* 0: unknown */
 	__u32 calls;		/* set of tool calls that were open when the process was made that executed a program; 0: none */
 	__u32 born;		/* the same for this process, which becomes `calls` when it executes one */
-	__u32 pad;
+	__u32 awaiting;		/* a question is out, which the table may answer; of this task alone */
 };
 
 /* Map `sessions`, written by the daemon. */
@@ -165,7 +166,7 @@ struct authz_name {
 };
 
 /*
- * Map `verdicts`, an LPM trie. Bytes after prefixlen are domain, action, object, role, names, then the name.
+ * Map `regions`, an LPM trie. Bytes after prefixlen are domain, action, object, role, names, then the name.
  * An entry holds for every name that begins with its bits, so it does not matter which one is found. An exact
  * entry has the NUL byte behind the name: "/etc/hosts\0".
  */
@@ -179,12 +180,23 @@ struct authz_verdict_key {
 	__u8 name[AUTHZ_KEY_MAX];
 };
 
+/* What holds in a region. */
+struct authz_region {
+	__u32 verdict;		/* its index, */
+	__u32 serial;		/* and which one it is: the place is used again */
+	__u32 bits;		/* prefixlen of the region's key */
+	__u32 pad;
+};
+
+/* Map `verdicts`, an array. What is taken back becomes zero before its place is used again. */
 struct authz_verdict {
 	__u32 effect;
-	__u32 sent;		/* of the hits, those with an event of their own; wraps */
+	__u32 serial;		/* 0: none */
 	__u64 evaluation;	/* the daemon's number of the evaluation it came from */
 	__u64 expires_ns;	/* CLOCK_MONOTONIC; 0: never */
 	__u64 hits;		/* counted by the kernel */
+	__u32 sent;		/* of the hits, those with an event of their own; wraps */
+	__u32 pad;
 };
 
 /* Map `answers`, by ticket: written by the daemon, taken by the hook. */
@@ -251,7 +263,8 @@ _Static_assert(sizeof(struct authz_session) == 40, "authz_session");
 _Static_assert(sizeof(struct authz_name) == 32, "authz_name");
 _Static_assert(sizeof(struct authz_state) == 24, "authz_state");
 _Static_assert(sizeof(struct authz_verdict_key) == 12 + AUTHZ_KEY_MAX, "authz_verdict_key");
-_Static_assert(sizeof(struct authz_verdict) == 32, "authz_verdict");
+_Static_assert(sizeof(struct authz_region) == 16, "authz_region");
+_Static_assert(sizeof(struct authz_verdict) == 40, "authz_verdict");
 _Static_assert(sizeof(struct authz_answer) == 16, "authz_answer");
 _Static_assert(sizeof(struct authz_address) == 28, "authz_address");
 _Static_assert(sizeof(struct authz_event) == 152 + AUTHZ_DATA_MAX, "authz_event");

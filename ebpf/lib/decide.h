@@ -62,13 +62,15 @@ static __always_inline bool_t names_only(__u8 action)
 	return action == AUTHZ_FILE_DELETE || action == AUTHZ_FILE_RENAME || action == AUTHZ_FILE_LINK;
 }
 
-/* The verdict of the table, or NULL. */
+/* The verdict of the table, or NULL; the event gets its effect and evaluation. */
 static __always_inline struct authz_verdict *remembered(struct authz_task *task, struct authz_session *session,
 							struct call *call)
 {
 	struct authz_event *e = &call->event;
 	struct authz_verdict_key *key = &call->key;
+	struct authz_region *region;
 	struct authz_verdict *v;
+	struct said said;
 	__u32 len = e->path_len;
 
 	if (!task->domain || task->generation != session->generation)
@@ -97,15 +99,19 @@ static __always_inline struct authz_verdict *remembered(struct authz_task *task,
 	if (len < AUTHZ_KEY_MAX)	/* a longer name meets no entry that has the NUL */
 		key->name[len++] = 0;
 	key->prefixlen = (8 + len) * 8;
-	v = bpf_map_lookup_elem(&verdicts, key);
-	if (!v || v->effect == AUTHZ_EFFECT_ASK)
+	region = bpf_map_lookup_elem(&regions, key);
+	if (!region)
 		return NULL;
-	if (v->expires_ns && bpf_ktime_get_ns() > v->expires_ns)
+	v = verdict_at(region->verdict, region->serial, &said);
+	if (!v || said.effect == AUTHZ_EFFECT_ASK)
 		return NULL;
 	/* Another name of the file may be protected: ask, with the link count. */
-	if (v->effect == AUTHZ_EFFECT_ALLOW && (e->flags & AUTHZ_EVENT_MULTILINK) &&
+	if (said.effect == AUTHZ_EFFECT_ALLOW && (e->flags & AUTHZ_EVENT_MULTILINK) &&
 	    e->action != AUTHZ_FILE_READ && e->action != AUTHZ_PROCESS_EXEC && !names_only(e->action))
 		return NULL;
+	e->effect = said.effect;
+	e->evaluation = said.evaluation;
+	call->region = *region;
 	return v;
 }
 
@@ -155,7 +161,7 @@ static __noinline int ask(struct authz_task *task, struct call *call)
 		if (answer) {
 			slot->effect = answer->effect;
 			slot->state = SLOT_ANSWERED;
-			call->awaiting = 0;
+			task->awaiting = 0;
 			slot->deadline_ns = now + ANSWER_LIVES_NS;
 			task->domain = answer->domain;
 			task->generation = answer->generation;
@@ -204,7 +210,7 @@ static __noinline int ask(struct authz_task *task, struct call *call)
 			call->event.flags |= AUTHZ_EVENT_SIGCONT;
 		if (!send(task, call)) {	/* else: at the next kick, until the deadline */
 			slot->state = SLOT_ASKED;
-			call->awaiting = 1;
+			task->awaiting = 1;
 			count(AUTHZ_COUNT_ASKS);
 		}
 	}
@@ -233,9 +239,9 @@ static __noinline int answered_by_table(struct call *call)
 }
 
 /* What changes something or starts a program is recorded one by one; reads are counted by region. */
-static __always_inline bool_t leaves_trace(struct authz_event *e)
+static __always_inline bool_t leaves_trace(__u8 action, __u8 role)
 {
-	return e->action != AUTHZ_FILE_READ && e->role != AUTHZ_ROLE_LIBRARY;
+	return action != AUTHZ_FILE_READ && role != AUTHZ_ROLE_LIBRARY;
 }
 
 /*
@@ -246,7 +252,7 @@ static __always_inline bool_t no_room(struct authz_task *task, struct authz_sess
 {
 	__u64 now;
 
-	if (!leaves_trace(&call->event) || session->mode != AUTHZ_MODE_ENFORCE ||
+	if (!leaves_trace(call->event.action, call->event.role) || session->mode != AUTHZ_MODE_ENFORCE ||
 	    bpf_ringbuf_query(&events, BPF_RB_AVAIL_DATA) < RING_FULL) {
 		call->room_until = 0;
 		return 0;
@@ -267,6 +273,7 @@ static __noinline int decide(struct authz_task *task, struct call *call)
 {
 	struct authz_session *session;
 	struct authz_verdict *v;
+	__u32 effect;
 
 	if (!task || !call)
 		return -EACCES;
@@ -286,21 +293,20 @@ static __noinline int decide(struct authz_task *task, struct call *call)
 		return -ERESTARTNOINTR;
 	count(AUTHZ_COUNT_HITS);
 	__sync_fetch_and_add(&v->hits, 1);
-	call->event.effect = v->effect;
-	call->event.evaluation = v->evaluation;
+	effect = call->event.effect;
 	/* Held for this verdict: it is on record. A slot that stayed would let the same call, made again once the
 	 * table no longer has it, wait for an answer. */
-	if ((call->awaiting || v->effect == AUTHZ_EFFECT_DENY) && answered_by_table(call)) {
-		call->awaiting = 0;
-		return obey(task, v->effect);
+	if ((task->awaiting || effect == AUTHZ_EFFECT_DENY) && answered_by_table(call)) {
+		task->awaiting = 0;
+		return obey(task, effect);
 	}
-	if (v->effect == AUTHZ_EFFECT_DENY) {
+	if (effect == AUTHZ_EFFECT_DENY) {
 		call->event.kind = AUTHZ_KIND_DENIED;
 		send(task, call);
-	} else if ((session->flags & AUTHZ_SESSION_AUDIT_EACH) || leaves_trace(&call->event)) {
+	} else if ((session->flags & AUTHZ_SESSION_AUDIT_EACH) || leaves_trace(call->event.action, call->event.role)) {
 		call->event.kind = AUTHZ_KIND_ALLOWED;
 		if (!send(task, call))
 			__sync_fetch_and_add(&v->sent, 1);
 	}
-	return obey(task, v->effect);
+	return obey(task, effect);
 }

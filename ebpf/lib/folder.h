@@ -8,7 +8,7 @@
  * - The object's dentry is held by its hook and holds its parent, which holds the folder's inode. The memory of an
  *   inode that is used again has no storage.
  * - File systems that others change (network, FUSE, proc) or that give one folder names of several spellings have
- *   dentry operations for it, and are walked each time.
+ *   dentry operations for it, and are walked each time. What lies above the object's mount is held by it.
  * - The counters are of 32 bits: what is remembered is too soon too old for them to come round.
  * The object's own name is read afresh, so it does not matter how many others it has or had.
  */
@@ -28,12 +28,24 @@ static __always_inline bool_t unchanged(__u32 renames, __u32 mounts)
 }
 
 /*
- * The object's path by what its folder's inode remembers; false: walk. Here and below `dentry` and `mnt` have to be
- * the hook's own: what is loaded through a pointer of known type needs no helper call.
+ * Whether what is remembered is about this folder, as the task sees it and not too long ago. Here and below `dentry`
+ * and `mnt` have to be the hook's own: what is loaded through a pointer of known type needs no helper call.
  */
-static __always_inline bool_t recall(struct call *call, struct vfsmount *mnt, struct dentry *dentry)
+static __always_inline bool_t is_about(struct folder *folder, struct vfsmount *mnt, struct dentry *dentry)
 {
 	struct task_struct *current = bpf_get_current_task_btf();
+	struct dentry *parent = dentry->d_parent;
+
+	if (folder->dentry != (__u64)parent || folder->mnt != (__u64)mnt)
+		return 0;
+	if (parent == dentry || dentry == mnt->mnt_root || folder->ns != (__u64)current->nsproxy->mnt_ns)
+		return 0;
+	return bpf_jiffies64() - folder->since <= FOLDER_JIFFIES;
+}
+
+/* The object's path by what its folder's inode remembers; false: walk. */
+static __always_inline bool_t recall(struct call *call, struct vfsmount *mnt, struct dentry *dentry)
+{
 	struct dentry *parent = dentry->d_parent;
 	struct folder *folder = folder_of(parent->d_inode, 0);
 	struct authz_event *e = &call->event;
@@ -44,13 +56,9 @@ static __always_inline bool_t recall(struct call *call, struct vfsmount *mnt, st
 		return 0;
 	version = VOLATILE(folder->version);
 	barrier();
-	if ((version & 1) || folder->dentry != (__u64)parent || folder->mnt != (__u64)mnt)
-		return 0;
-	if (parent == dentry || dentry == mnt->mnt_root || folder->ns != (__u64)current->nsproxy->mnt_ns)
+	if ((version & 1) || !is_about(folder, mnt, dentry))
 		return 0;
 	if (call->filter && (!call->names_version || folder->names_version != call->names_version))
-		return 0;
-	if (bpf_jiffies64() - folder->since > FOLDER_JIFFIES)
 		return 0;
 	renames = folder->renames;
 	mounts = folder->mounts;
@@ -75,6 +83,9 @@ static __always_inline bool_t recall(struct call *call, struct vfsmount *mnt, st
 	barrier();
 	if (VOLATILE(folder->version) != version || !unchanged(renames, mounts))
 		return 0;
+	call->walked.renames = renames;
+	call->walked.mounts = mounts;
+	call->walked.folder_len = len;
 	e->path_len = len + 1 + name_len;
 	e->names = call->filter ? call->mask : 0;
 	e->object = AUTHZ_OBJ_PATH;
@@ -97,6 +108,7 @@ static __always_inline void remember(struct call *call, struct vfsmount *mnt, st
 	len -= call->walked.name_len + 1;
 	if (len >= FOLDER_PATH_MAX)
 		return;
+	call->walked.folder_len = len;
 	folder = folder_of(inode, BPF_LOCAL_STORAGE_GET_F_CREATE);
 	if (!folder)
 		return;
@@ -118,6 +130,7 @@ static __always_inline void remember(struct call *call, struct vfsmount *mnt, st
 	folder->names_version = call->filter ? call->names_version : 0;
 	folder->mask = call->walked.mask;
 	folder->len = len;
+	__builtin_memset(folder->within, 0, sizeof(folder->within));
 	barrier_var(len);
 	len &= FOLDER_PATH_MAX - 1;
 	if (bpf_probe_read_kernel(folder->path, len, e->data)) {

@@ -49,10 +49,11 @@ struct names {
 struct walked {
 	__u64 parent;		/* dentry of the folder; 0: the object is the root of its mount */
 	__u32 name_len;		/* of the object in it */
-	__u32 flags;		/* d_flags of all dentries on the way */
+	__u32 flags;		/* d_flags of all dentries on the way below the root of the object's mount */
 	__u32 mask;		/* groups of names in the folder's path, */
 	__u32 name_mask;	/* and in the object's name */
 	__u32 renames, mounts;	/* the kernel's counters all the while */
+	__u32 folder_len;	/* bytes of the folder's path */
 };
 
 /* What one thread's operation in progress needs; per task, so preemption cannot mix two. Below 8 KiB: 7.x
@@ -69,7 +70,7 @@ struct call {
 	__u64 filter;		/* authz_session.names */
 	__u32 names_version;	/* of authz_session */
 	struct walked walked;
-	__u32 awaiting;		/* a question is out, which the table may answer */
+	struct authz_region region;	/* where the table has the verdict that was found; serial 0: nowhere */
 	__u64 torn_until;	/* when to give up starting anew for it; 0: not begun */
 	__u64 room_until;	/* likewise, for room on the ring */
 	struct inode *inode;	/* of this hook's object, while it is not described in full */
@@ -109,8 +110,15 @@ struct {
 struct {
 	__uint(type, BPF_MAP_TYPE_LPM_TRIE);
 	__uint(map_flags, BPF_F_NO_PREALLOC);
-	__uint(max_entries, 65536);
+	__uint(max_entries, AUTHZ_VERDICTS_MAX);
 	__type(key, struct authz_verdict_key);
+	__type(value, struct authz_region);
+} regions SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, AUTHZ_VERDICTS_MAX);
+	__type(key, __u32);
 	__type(value, struct authz_verdict);
 } verdicts SEC(".maps");
 
@@ -130,6 +138,14 @@ struct {
 } answers SEC(".maps");
 
 #define FOLDER_PATH_MAX 256	/* bytes of a folder's path that is remembered */
+#define FOLDER_VERDICTS 8	/* of domains and actions */
+
+/* A verdict whose region is all that lies in a folder (within.h). */
+struct within {
+	__u32 domain;
+	__u32 verdict, serial;	/* as in struct authz_region; serial 0: none */
+	__u8 action, role, names, pad;	/* as in struct authz_verdict_key */
+};
 
 /* The path of a folder on the way that was taken last (folder.h). */
 struct folder {
@@ -142,6 +158,7 @@ struct folder {
 	__u32 renames, mounts;	/* the kernel's counters when it was so */
 	__u32 names_version;	/* of the names that mask is of; 0: of none */
 	__u32 mask;		/* groups of names in the path */
+	struct within within[FOLDER_VERDICTS];
 	__u8 path[FOLDER_PATH_MAX];
 };
 

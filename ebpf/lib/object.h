@@ -56,6 +56,7 @@ static __always_inline struct call *begin(struct authz_task *task, __u8 action)
 	call->names_version = session ? VOLATILE(session->names_version) : 0;
 	call->filter = session ? VOLATILE(session->names) : 0;
 	call->inode = NULL;
+	call->region.serial = 0;
 	return call;
 }
 
@@ -258,6 +259,37 @@ static __noinline int put_file(struct call *call, struct file *file)
 		put_path_of(&file->f_path, call);
 	else
 		put_opened(call, file->f_path.mnt, file->f_path.dentry);
+	return 0;
+}
+
+__attribute__((noinline)) int path_allowed_within(struct path *path arg_trusted, struct authz_task *task, __u32 action,
+						   __u32 role)
+{
+	if (task && path_in_union())
+		return allowed_within(task, action, role, path->mnt, path->dentry);
+	return 0;
+}
+
+static __noinline int file_allowed_within(struct authz_task *task, struct file *file, __u32 action, __u32 role)
+{
+	if (path_in_union())
+		return path_allowed_within(&file->f_path, task, action, role);
+	return task && allowed_within(task, action, role, file->f_path.mnt, file->f_path.dentry);
+}
+
+__attribute__((noinline)) int remember_path_within(struct path *path arg_trusted, struct call *call)
+{
+	if (call && path_in_union())
+		remember_within(call, path->mnt, path->dentry);
+	return 0;
+}
+
+static __noinline int remember_file_within(struct call *call, struct file *file)
+{
+	if (path_in_union())
+		return remember_path_within(&file->f_path, call);
+	if (call)
+		remember_within(call, file->f_path.mnt, file->f_path.dentry);
 	return 0;
 }
 

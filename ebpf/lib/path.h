@@ -13,7 +13,7 @@
 struct walk {
 	struct call *call;
 	struct dentry *dentry;
-	struct mount *mnt;
+	struct mount *mnt, *first;	/* of the way so far, of the object */
 	struct dentry *mnt_root;
 	__u32 pos;		/* of the first byte in the walk's part of the event's data */
 	__u32 result;		/* enum authz_object; 0: still walking */
@@ -47,6 +47,12 @@ static __always_inline int read_component(struct component *c, struct dentry *de
 	return 0;
 }
 
+/* Whether the policy may look for a name of this length and first byte in paths. */
+static __always_inline bool_t may_be_named(__u64 filter, __u32 first, __u32 len)
+{
+	return filter >> ((first ^ len * 7) & 63) & 1;
+}
+
 /*
  * Whether the policy looks for the name in paths. The filter lets few others through to the table. A name that
  * could not be read is in every group: no verdict rests on a bit that is set.
@@ -56,7 +62,7 @@ static __always_inline void note_name(struct call *call, const unsigned char *na
 	struct authz_name key = { .session = call->event.session };
 	__u32 *groups;
 
-	if (!(call->filter >> ((first ^ len * 7) & 63) & 1) || len > AUTHZ_NAME_MAX)
+	if (!may_be_named(call->filter, first, len) || len > AUTHZ_NAME_MAX)
 		return;
 	if (bpf_probe_read_kernel(key.name, len, name)) {
 		count(AUTHZ_CAUSE_READ);
@@ -92,7 +98,8 @@ static long walk_step(__u32 step, struct walk *w)
 		w->result = AUTHZ_OBJ_BROKEN;	/* disconnected, or outside the mount's root */
 		return 1;
 	}
-	w->call->walked.flags |= c.flags;
+	if (mnt == w->first)
+		w->call->walked.flags |= c.flags;
 	len = c.len;
 	if (len > NAME_MASK || pos < len + 1 || pos > AUTHZ_PATH_MAX) {
 		w->result = AUTHZ_OBJ_BROKEN;	/* too long */
@@ -147,7 +154,7 @@ static long walk_once(__u32 try, struct attempt *a)
 	if (try)
 		count(AUTHZ_COUNT_RETRIES);
 	w->dentry = a->dentry;
-	w->mnt = real_mount(mnt);
+	w->mnt = w->first = real_mount(mnt);
 	w->mnt_root = BPF_CORE_READ(mnt, mnt_root);
 	w->pos = AUTHZ_PATH_MAX;
 	w->result = 0;

@@ -2,11 +2,13 @@
 use std::os::fd::AsFd;
 
 use anyhow::{Context, Result, ensure};
+use authz::abi::VerdictKey;
 use authz::abi::raw::*;
+use authz::enforce::verdicts::{Entry, Verdicts};
 use authz::enforce::wire::verdict_key;
 use authz::event::{Action, Key};
 use authz::sys::{bpf, bpf_map, peer};
-use aya::maps::{Array, LpmTrie, Map, PerCpuArray, lpm_trie};
+use aya::maps::{Array, Map, PerCpuArray};
 use aya::programs::RawTracePoint;
 use aya::{Btf, Ebpf, EbpfLoader};
 
@@ -21,7 +23,6 @@ const OPERATIONS: u64 = 100_000;
 const RUNS: usize = 41;
 const DOMAIN: u32 = 1;
 
-type Verdicts = LpmTrie<aya::maps::MapData, authz::abi::VerdictKey, authz_verdict>;
 /// struct bench_run: rounds, nanoseconds, found.
 type Runs = Array<aya::maps::MapData, [u64; 3]>;
 /// struct bench_name: length and name.
@@ -30,8 +31,11 @@ type Name = [u32; 1 + AUTHZ_KEY_MAX as usize / 4];
 struct Bench {
     ebpf: Ebpf,
     runs: Runs,
-    verdicts: Verdicts,
-    filled: usize,
+    table: Verdicts,
+    /// What is in it, to be taken out again.
+    entries: Vec<(u32, VerdictKey, u32)>,
+    /// The program's own path, which the hooks' functions are run on.
+    own: String,
 }
 
 pub(super) fn rows() -> Result<Vec<Row>> {
@@ -47,8 +51,9 @@ pub(super) fn rows() -> Result<Vec<Row>> {
     );
 
     bench.label()?;
+    let own = bench.own.clone();
     for entries in [10, 100, 1_000, 20_000] {
-        bench.fill(entries)?;
+        bench.fill(entries, &own)?;
         let [prepare, lookup] = bench.measure(["bench_prepare", "bench_lookup"], OPERATIONS)?;
         let cost = minus(&lookup, &prepare);
         rows.push(Row::of(format!("table lookup, {entries} entries"), "ns", cost, format!("remembered() with label and session, hits on up to {NAMES} of the names in turn, less a loop that only puts the name there; {per}")));
@@ -60,7 +65,7 @@ pub(super) fn rows() -> Result<Vec<Row>> {
         OPERATIONS / 10
     );
     for entries in [10, 100, 1_000, 20_000] {
-        bench.fill(entries)?;
+        bench.fill(entries, &own)?;
         let [decide, walked] = bench.measure(["bench_decide", "bench_walked"], OPERATIONS / 10)?;
         rows.push(
             Row::of(format!("remembered decision, {entries} entries"), "ns", minus(&decide, &loop_only), format!("what file_open does: label, inode, path ({depth} components, the folder's remembered), table, counters; the task's storage stands in for the inode's, which only LSM programs may use; {per}"))
@@ -69,6 +74,22 @@ pub(super) fn rows() -> Result<Vec<Row>> {
         if entries == 1_000 {
             rows.push(Row::of(format!("remembered decision with a walk, {entries} entries"), "ns", minus(&walked, &loop_only), format!("the same where the folder's path is not remembered, as after each rename on the system; {per}")));
         }
+    }
+    let folder = &own[..=own.rfind('/').context("a path without a slash")?];
+    for entries in [10, 100, 1_000, 20_000] {
+        bench.fill(entries, folder)?;
+        // The first time it is learnt.
+        drop(bench.run("bench_within", 1));
+        let [within] = bench.measure(["bench_within"], OPERATIONS / 10)?;
+        rows.push(
+            Row::of(
+                format!("decision remembered for the whole folder, {entries} entries"),
+                "ns",
+                minus(&within, &loop_only),
+                format!("the same by the folder's inode alone; {per}"),
+            )
+            .against("<= 500 ns", |median| median <= 500.0),
+        );
     }
     Ok(rows)
 }
@@ -98,15 +119,19 @@ impl Bench {
                 "bench_lookup",
                 "bench_unmanaged",
                 "bench_decide",
+                "bench_within",
                 "bench_walked",
             ] {
                 let program: &mut RawTracePoint = ebpf.program_mut(name).context(name)?.try_into()?;
                 program.load().with_context(|| format!("cannot load {name}"))?;
             }
             let runs = Array::try_from(ebpf.take_map("runs").context("runs")?)?;
-            let verdicts = LpmTrie::try_from(ebpf.take_map("verdicts").context("verdicts")?)?;
-            let mut bench = Self { ebpf, runs, verdicts, filled: 0 };
+            let [regions, verdicts] = ["regions", "verdicts"].map(|name| ebpf.take_map(name).context(name));
+            let table = Verdicts::new(regions?, verdicts?)?;
+            let own = std::env::current_exe()?.to_string_lossy().into_owned();
+            let mut bench = Self { ebpf, runs, table, entries: Vec::new(), own };
             bench.label()?;
+            bench.fill(0, &bench.own.clone())?;
             match bench.run("bench_decide", 10).and_then(|_| bench.counter(AUTHZ_COUNT_RETRIES)) {
                 Ok(0) => {
                     let pidfd = peer::pidfd_open(std::process::id() as i32)?;
@@ -139,8 +164,7 @@ impl Bench {
         let pidfd = peer::pidfd_open(std::process::id() as i32)?;
         let task = authz_task { session: 1, generation: 1, domain: DOMAIN, ..authz_task::default() };
         bpf_map::task_storage_set(self.tasks()?.fd().as_fd(), pidfd.as_fd(), &task)?;
-        let own = std::env::current_exe()?;
-        self.insert(own.as_os_str().as_encoded_bytes())
+        Ok(())
     }
 
     fn unlabel(&mut self, pidfd: std::os::fd::BorrowedFd<'_>) -> Result<()> {
@@ -150,25 +174,28 @@ impl Bench {
     fn insert(&mut self, name: &[u8]) -> Result<()> {
         let object = AUTHZ_OBJ_PATH as u8;
         let key = Key { action: Action::FileRead, object, role: 0, names: 0, name: name.to_vec() };
-        let (bits, key) = verdict_key(DOMAIN, &key, (name.len() + 1) * 8);
-        let verdict = authz_verdict { effect: AUTHZ_EFFECT_ALLOW, ..authz_verdict::default() };
-        Ok(self.verdicts.insert(&lpm_trie::Key::new(bits, key), verdict, 0)?)
+        // As far as the name is given: a folder's name ends with its slash.
+        let bits = name.len() * 8 + if name.ends_with(b"/") { 0 } else { 8 };
+        let (bits, key) = verdict_key(DOMAIN, &key, bits);
+        let place = self.table.place().context("the table is full")?;
+        let entry = Entry { effect: AUTHZ_EFFECT_ALLOW, evaluation: 1, expires_ns: 0, counted: 0 };
+        self.table.insert(place, bits, key, entry)?;
+        self.entries.push((bits, key, place));
+        Ok(())
     }
 
-    /// Brings the table to `entries` names, and spreads those to look up over them.
-    fn fill(&mut self, entries: usize) -> Result<()> {
-        if entries < self.filled {
-            let keys: Vec<_> = self.verdicts.keys().collect::<Result<_, _>>()?;
-            for key in keys {
-                self.verdicts.remove(&key)?;
-            }
-            self.filled = 0;
-            self.label()?;
+    /// Has the table hold a region for the program, and `entries` names, of which those to look up are spread over all.
+    fn fill(&mut self, entries: usize, own: &str) -> Result<()> {
+        for (bits, key, place) in std::mem::take(&mut self.entries) {
+            self.table.remove(bits, key, place);
         }
-        for number in self.filled..entries {
+        self.insert(own.as_bytes())?;
+        for number in 0..entries {
             self.insert(name(number).as_bytes())?;
         }
-        self.filled = entries;
+        if entries == 0 {
+            return Ok(());
+        }
         let mut names: Array<_, Name> = Array::try_from(self.map("names")?)?;
         for index in 0..NAMES {
             let name = name(index * 7919 % entries);

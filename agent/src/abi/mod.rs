@@ -13,7 +13,7 @@ macro_rules! pod {
         unsafe impl aya::Pod for $name {}
     )*};
 }
-pod!(authz_task, authz_session, authz_state, authz_verdict, authz_answer, authz_name);
+pod!(authz_task, authz_session, authz_state, authz_region, authz_verdict, authz_answer, authz_name);
 
 /// Bytes of an event before its names.
 pub const EVENT_HEADER: usize = size_of::<authz_event>() - AUTHZ_DATA_MAX as usize;

@@ -2,9 +2,10 @@
 #![allow(missing_docs, non_camel_case_types, non_upper_case_globals, reason = "generated")]
 #![allow(clippy::undocumented_unsafe_blocks, clippy::multiple_unsafe_ops_per_block, reason = "generated")]
 
-pub const AUTHZ_ABI_VERSION: u32 = 4;
+pub const AUTHZ_ABI_VERSION: u32 = 5;
 pub const AUTHZ_PATH_MAX: u32 = 4096;
 pub const AUTHZ_KEY_MAX: u32 = 240;
+pub const AUTHZ_VERDICTS_MAX: u32 = 65536;
 pub const AUTHZ_SESSIONS_MAX: u32 = 1024;
 pub const AUTHZ_WALK_BASE: u32 = 2560;
 pub const AUTHZ_DATA_MAX: u32 = 6920;
@@ -109,7 +110,7 @@ pub struct authz_task {
     pub domain: __u32,
     pub calls: __u32,
     pub born: __u32,
-    pub pad: __u32,
+    pub awaiting: __u32,
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
@@ -120,7 +121,7 @@ const _: () = {
     ["Offset of field: authz_task::domain"][::core::mem::offset_of!(authz_task, domain) - 8usize];
     ["Offset of field: authz_task::calls"][::core::mem::offset_of!(authz_task, calls) - 12usize];
     ["Offset of field: authz_task::born"][::core::mem::offset_of!(authz_task, born) - 16usize];
-    ["Offset of field: authz_task::pad"][::core::mem::offset_of!(authz_task, pad) - 20usize];
+    ["Offset of field: authz_task::awaiting"][::core::mem::offset_of!(authz_task, awaiting) - 20usize];
 };
 #[repr(C)]
 #[derive(Debug, Default, Copy, Clone)]
@@ -221,24 +222,45 @@ impl Default for authz_verdict_key {
 }
 #[repr(C)]
 #[derive(Debug, Default, Copy, Clone)]
-pub struct authz_verdict {
-    pub effect: __u32,
-    pub sent: __u32,
-    pub evaluation: __u64,
-    pub expires_ns: __u64,
-    pub hits: __u64,
+pub struct authz_region {
+    pub verdict: __u32,
+    pub serial: __u32,
+    pub bits: __u32,
+    pub pad: __u32,
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
-    ["Size of authz_verdict"][::core::mem::size_of::<authz_verdict>() - 32usize];
+    ["Size of authz_region"][::core::mem::size_of::<authz_region>() - 16usize];
+    ["Alignment of authz_region"][::core::mem::align_of::<authz_region>() - 4usize];
+    ["Offset of field: authz_region::verdict"][::core::mem::offset_of!(authz_region, verdict) - 0usize];
+    ["Offset of field: authz_region::serial"][::core::mem::offset_of!(authz_region, serial) - 4usize];
+    ["Offset of field: authz_region::bits"][::core::mem::offset_of!(authz_region, bits) - 8usize];
+    ["Offset of field: authz_region::pad"][::core::mem::offset_of!(authz_region, pad) - 12usize];
+};
+#[repr(C)]
+#[derive(Debug, Default, Copy, Clone)]
+pub struct authz_verdict {
+    pub effect: __u32,
+    pub serial: __u32,
+    pub evaluation: __u64,
+    pub expires_ns: __u64,
+    pub hits: __u64,
+    pub sent: __u32,
+    pub pad: __u32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of authz_verdict"][::core::mem::size_of::<authz_verdict>() - 40usize];
     ["Alignment of authz_verdict"][::core::mem::align_of::<authz_verdict>() - 8usize];
     ["Offset of field: authz_verdict::effect"][::core::mem::offset_of!(authz_verdict, effect) - 0usize];
-    ["Offset of field: authz_verdict::sent"][::core::mem::offset_of!(authz_verdict, sent) - 4usize];
+    ["Offset of field: authz_verdict::serial"][::core::mem::offset_of!(authz_verdict, serial) - 4usize];
     ["Offset of field: authz_verdict::evaluation"]
         [::core::mem::offset_of!(authz_verdict, evaluation) - 8usize];
     ["Offset of field: authz_verdict::expires_ns"]
         [::core::mem::offset_of!(authz_verdict, expires_ns) - 16usize];
     ["Offset of field: authz_verdict::hits"][::core::mem::offset_of!(authz_verdict, hits) - 24usize];
+    ["Offset of field: authz_verdict::sent"][::core::mem::offset_of!(authz_verdict, sent) - 32usize];
+    ["Offset of field: authz_verdict::pad"][::core::mem::offset_of!(authz_verdict, pad) - 36usize];
 };
 #[repr(C)]
 #[derive(Debug, Default, Copy, Clone)]

@@ -4,14 +4,14 @@ use std::collections::HashMap as StdHashMap;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
 
-use aya::maps::lpm_trie::Key;
-use aya::maps::{Array, HashMap, LpmTrie, Map, MapData, MapError, PerCpuArray, RingBuf};
+use aya::maps::{Array, HashMap, Map, MapData, MapError, PerCpuArray, RingBuf};
 use aya::programs::links::FdLink;
 use aya::programs::{Lsm, ProgramError};
 use aya::{Btf, Ebpf, EbpfError, EbpfLoader, VerifierLogLevel};
 
 use super::level::Enforcement;
-use super::{restart, wire};
+use super::restart;
+use super::verdicts::Verdicts;
 use crate::abi::raw::*;
 use crate::abi::{self, VerdictKey};
 use crate::sys::bpf_map;
@@ -165,7 +165,7 @@ pub enum Error {
     Symbol(&'static str),
 }
 
-fn map_error(map: &'static str) -> impl Fn(MapError) -> Error {
+pub(super) fn map_error(map: &'static str) -> impl Fn(MapError) -> Error {
     move |source| Error::Map { map, source: Box::new(source) }
 }
 
@@ -175,15 +175,12 @@ pub struct BpfLsm {
     tasks: MapData,
     sessions: Array<MapData, authz_session>,
     state: Array<MapData, authz_state>,
-    verdicts: LpmTrie<MapData, VerdictKey, authz_verdict>,
+    verdicts: Verdicts,
     names: HashMap<MapData, authz_name, u32>,
     answers: HashMap<MapData, u64, authz_answer>,
     counters: PerCpuArray<MapData, u64>,
     ring: RingBuf<MapData>,
     missing: Vec<&'static Hook>,
-    /// By evaluation: hits that were counted, and all.
-    hits_seen: StdHashMap<u64, (u64, u64)>,
-    hits_new: Vec<(u64, u64)>,
     // Held only so that it is dropped last.
     _ebpf: Ebpf,
 }
@@ -205,8 +202,17 @@ impl BpfLsm {
             .load(OBJECT)
             .map_err(|error| Error::Object(Box::new(error)))?;
         let mut this_maps = StdHashMap::new();
-        for name in ["tasks", "sessions", "state", "verdicts", "name_groups", "answers", "counters", "events"]
-        {
+        for name in [
+            "tasks",
+            "sessions",
+            "state",
+            "regions",
+            "verdicts",
+            "name_groups",
+            "answers",
+            "counters",
+            "events",
+        ] {
             let map = ebpf.take_map(name).ok_or(Error::Missing("(map)"))?;
             this_maps.insert(name, map);
         }
@@ -217,14 +223,12 @@ impl BpfLsm {
             tasks,
             sessions: Array::try_from(take("sessions")?).map_err(map_error("sessions"))?,
             state: Array::try_from(take("state")?).map_err(map_error("state"))?,
-            verdicts: LpmTrie::try_from(take("verdicts")?).map_err(map_error("verdicts"))?,
+            verdicts: Verdicts::new(take("regions")?, take("verdicts")?)?,
             names: HashMap::try_from(take("name_groups")?).map_err(map_error("name_groups"))?,
             answers: HashMap::try_from(take("answers")?).map_err(map_error("answers"))?,
             counters: PerCpuArray::try_from(take("counters")?).map_err(map_error("counters"))?,
             ring: RingBuf::try_from(take("events")?).map_err(map_error("events"))?,
             missing: Vec::new(),
-            hits_seen: StdHashMap::new(),
-            hits_new: Vec::new(),
             _ebpf: ebpf,
         };
         lsm.heartbeat(crate::clock::monotonic_ns())?;
@@ -341,40 +345,14 @@ impl BpfLsm {
         }
     }
 
-    /// Lets the kernel decide `key` by itself from now on. The first `counted` hits are no news.
-    pub fn remember(
-        &mut self,
-        bits: u32,
-        key: VerdictKey,
-        verdict: authz_verdict,
-        counted: u64,
-    ) -> Result<(), Error> {
-        if counted > 0 {
-            self.hits_seen.insert(verdict.evaluation, (counted, counted));
-        }
-        self.verdicts.insert(&Key::new(bits, key), verdict, 0).map_err(map_error("verdicts"))
+    /// The verdicts that the programs decide from.
+    pub fn verdicts(&mut self) -> &mut Verdicts {
+        &mut self.verdicts
     }
 
     /// What the programs would find for a key, all of whose bits count.
     pub fn find(&self, bits: u32, key: VerdictKey) -> Result<Option<authz_verdict>, Error> {
-        match self.verdicts.get(&Key::new(bits, key), 0) {
-            Ok(verdict) => Ok(Some(verdict)),
-            Err(MapError::KeyNotFound) => Ok(None),
-            Err(error) => Err(map_error("verdicts")(error)),
-        }
-    }
-
-    /// Takes a verdict back.
-    pub fn forget(&mut self, bits: u32, key: VerdictKey, evaluation: u64) {
-        let key = Key::new(bits, key);
-        if let Ok(verdict) = self.verdicts.get(&key, 0) {
-            self.count(&verdict);
-        }
-        match self.verdicts.remove(&key) {
-            Ok(()) => {}
-            Err(error) => tracing::warn!(%error, "a verdict could not be taken back; it stays right"),
-        }
-        self.hits_seen.remove(&evaluation);
+        self.verdicts.find(bits, key)
     }
 
     /// The name is in these groups from now on.
@@ -388,30 +366,6 @@ impl BpfLsm {
             Err(MapError::KeyNotFound) | Ok(()) => Ok(()),
             Err(error) => Err(map_error("name_groups")(error)),
         }
-    }
-
-    /// Uses of a verdict that were not counted yet.
-    fn count(&mut self, verdict: &authz_verdict) -> bool {
-        let (seen, used) = self.hits_seen.entry(verdict.evaluation).or_default();
-        let was_used = verdict.hits > *used;
-        *used = verdict.hits.max(*used);
-        // Both numbers grow while they are read: what was seen too early is not seen again.
-        let counted = u64::from((verdict.hits as u32).wrapping_sub(verdict.sent));
-        let new = counted.saturating_sub(*seen);
-        *seen = counted.max(*seen);
-        if new > 0 {
-            self.hits_new.push((verdict.evaluation, new));
-        }
-        was_used
-    }
-
-    /// How often each remembered verdict was used since the last call, by evaluation, and where the regions begin
-    /// that were.
-    pub fn take_hits(&mut self) -> (Vec<(u64, u64)>, Vec<Vec<u8>>) {
-        let verdicts: Vec<_> = self.verdicts.iter().flatten().collect();
-        let used = verdicts.into_iter().filter(|(_, verdict)| self.count(verdict));
-        let used = used.map(|(key, _)| wire::start_of(key.prefix_len(), &key.data())).collect();
-        (std::mem::take(&mut self.hits_new), used)
     }
 
     /// The flags the session was published with.

@@ -9,6 +9,7 @@ use super::bpf_lsm::{BpfLsm, PIN_ROOT, remove_pins};
 use super::level::Enforcement;
 use super::park::{Report, Tracer};
 use super::regions::{self, Regions};
+use super::verdicts::Entry;
 use super::{Admission, EnforcementPoint, Error, processes, wire};
 use crate::abi::raw::*;
 use crate::clock::monotonic_ns;
@@ -33,8 +34,8 @@ pub struct Kernel {
     enforcement: Enforcement,
     tracer: Tracer,
     given: VecDeque<(Instant, u64)>,
-    /// What is in the programs' table, by evaluation.
-    regions: Regions<u64>,
+    /// What is in the programs' table, with the places of the verdicts.
+    regions: Regions<u32>,
     /// The names that each session's policy looks for in paths, and the number they go by in the programs.
     names: HashMap<u32, (Arc<Names>, u32)>,
     last_names: u32,
@@ -57,7 +58,8 @@ impl Kernel {
             enforcement,
             tracer,
             given: VecDeque::new(),
-            regions: Regions::default(),
+            // A new verdict has its place before an old one leaves its own.
+            regions: Regions::new(AUTHZ_VERDICTS_MAX as usize - 1),
             names: HashMap::new(),
             last_names: 0,
             unrecorded: [0; UNRECORDED.len()],
@@ -147,7 +149,7 @@ impl EnforcementPoint for Kernel {
     }
 
     fn take_hits(&mut self) -> Vec<(u64, u64)> {
-        let (hits, used) = self.lsm.take_hits();
+        let (hits, used) = self.lsm.verdicts().take_hits();
         used.iter().for_each(|start| self.regions.touch(start));
         hits
     }
@@ -201,18 +203,24 @@ impl VerdictSink for Kernel {
     fn remember(&mut self, verdict: Remembered<'_>) -> Result<(), String> {
         let bits = wire::significant_bits(verdict.key, verdict.region).ok_or("the name is too long")?;
         let point = regions::point(verdict.domain, verdict.key);
-        for (start, bits, evaluation) in
-            self.regions.insert(verdict.session, &point, 64 + bits, verdict.evaluation)
-        {
+        let verdicts = self.lsm.verdicts();
+        let place = verdicts.place().ok_or("the table of verdicts is full")?;
+        for (start, bits, gone) in self.regions.insert(verdict.session, &point, 64 + bits, place) {
             let (bits, key) = wire::key_at(&start, bits);
-            self.lsm.forget(bits, key, evaluation);
+            verdicts.remove(bits, key, gone);
         }
-        let (bits, key) = wire::verdict_key(verdict.domain, verdict.key, bits);
-        let expires_ns = verdict.ttl.map_or(0, |ttl| monotonic_ns() + ttl.as_nanos() as u64);
-        let effect = if verdict.allow { AUTHZ_EFFECT_ALLOW } else { AUTHZ_EFFECT_DENY };
-        let value = authz_verdict { effect, sent: 0, evaluation: verdict.evaluation, expires_ns, hits: 0 };
-        // The thread that waits will hit it once: that use is recorded already.
-        self.lsm.remember(bits, key, value, u64::from(verdict.awaited)).map_err(|error| error.to_string())
+        let (length, key) = wire::verdict_key(verdict.domain, verdict.key, bits);
+        let entry = Entry {
+            effect: if verdict.allow { AUTHZ_EFFECT_ALLOW } else { AUTHZ_EFFECT_DENY },
+            evaluation: verdict.evaluation,
+            expires_ns: verdict.ttl.map_or(0, |ttl| monotonic_ns() + ttl.as_nanos() as u64),
+            // The thread that waits will hit it once: that use is recorded already.
+            counted: u64::from(verdict.awaited),
+        };
+        verdicts.insert(place, length, key, entry).map_err(|error| {
+            self.regions.remove(&regions::start(&point, 64 + bits));
+            error.to_string()
+        })
     }
 
     /// Read from the programs' own table.

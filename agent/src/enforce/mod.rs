@@ -14,6 +14,7 @@ pub mod regions;
 pub mod restart;
 pub mod seccomp;
 mod syscalls;
+pub mod verdicts;
 pub mod wire;
 
 use std::collections::HashSet;

@@ -11,7 +11,7 @@ use crate::event::Key;
 /// Regions one session may have; its least recently used ones make room.
 pub const SESSION_MAX: usize = 4096;
 
-/// Regions of all sessions.
+/// Regions of all sessions, unless told otherwise.
 pub const ALL_MAX: usize = 1 << 18;
 
 /// How many go at a time, so that room is not looked for at each new one.
@@ -36,11 +36,12 @@ pub struct Regions<T> {
     known: BTreeMap<Start, Known<T>>,
     sessions: HashMap<u32, usize>,
     clock: AtomicU64,
+    max: usize,
 }
 
 impl<T> Default for Regions<T> {
     fn default() -> Self {
-        Self { known: BTreeMap::new(), sessions: HashMap::new(), clock: AtomicU64::new(0) }
+        Self::new(ALL_MAX)
     }
 }
 
@@ -68,6 +69,11 @@ fn covers(begin: &[u8], bits: usize, point: &[u8]) -> bool {
 }
 
 impl<T> Regions<T> {
+    /// None yet, and never more than so many.
+    pub fn new(max: usize) -> Self {
+        Self { known: BTreeMap::new(), sessions: HashMap::new(), clock: AtomicU64::new(0), max }
+    }
+
     /// What holds for a point.
     pub fn find(&self, point: &[u8]) -> Option<&Known<T>> {
         let (begin, known) = self.known.range::<[u8], _>((Unbounded, Included(point))).next_back()?;
@@ -98,7 +104,7 @@ impl<T> Regions<T> {
         }
         if self.sessions.get(&session).is_some_and(|count| *count >= SESSION_MAX) {
             gone.extend(self.make_room(|known| known.session == session));
-        } else if self.known.len() >= ALL_MAX {
+        } else if self.known.len() >= self.max {
             gone.extend(self.make_room(|_| true));
         }
         let used = AtomicU64::new(self.clock.fetch_add(1, Ordering::Relaxed));
@@ -122,7 +128,8 @@ impl<T> Regions<T> {
         oldest[..count].iter().filter_map(|(_, begin)| self.remove(begin)).collect()
     }
 
-    fn remove(&mut self, begin: &Start) -> Option<(Start, usize, T)> {
+    /// Forgets a region.
+    pub fn remove(&mut self, begin: &Start) -> Option<(Start, usize, T)> {
         let known = self.known.remove(begin)?;
         if let Some(count) = self.sessions.get_mut(&known.session) {
             *count -= 1;
