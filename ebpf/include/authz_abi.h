@@ -110,10 +110,11 @@ enum authz_cause {
 };
 
 #define AUTHZ_COUNT_KICKS 16	/* further counters: kicks, */
-#define AUTHZ_COUNT_HITS 17	/* verdicts found in the table, */
+#define AUTHZ_COUNT_HITS 17	/* verdicts found by a path in the table, */
 #define AUTHZ_COUNT_ASKS 18	/* asks sent, */
 #define AUTHZ_COUNT_RETRIES 19	/* path walks repeated because of a rename or mount, */
-#define AUTHZ_COUNT_WALKS 20	/* and all path walks, of which a folder that is remembered saves most */
+#define AUTHZ_COUNT_WALKS 20	/* all path walks, of which a folder that is remembered saves most, */
+#define AUTHZ_COUNT_WITHIN 21	/* and verdicts found in a folder's inode, by no path */
 #define AUTHZ_COUNTERS 24
 
 #define AUTHZ_SESSION_DOMAIN_PER_EXEC 1u	/* the policy reads the program */

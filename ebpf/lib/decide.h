@@ -2,6 +2,15 @@
 /* THE decision: table, else the daemon, else the fail direction. Every hook ends here. */
 #pragma once
 
+/* The daemon is woken, unless all there is are records of what the table allowed, and not many. Always by force: else
+ * the kernel wakes nobody while a record lies there that nobody was woken for. */
+static __always_inline __u64 wake_for(__u8 kind)
+{
+	if (kind != AUTHZ_KIND_ALLOWED || bpf_ringbuf_query(&events, BPF_RB_AVAIL_DATA) > RING_MANY)
+		return BPF_RB_FORCE_WAKEUP;
+	return BPF_RB_NO_WAKEUP;
+}
+
 /* Sends the event; 0 or an error (ring full: counted). */
 static __always_inline int send(struct authz_task *task, struct call *call)
 {
@@ -15,7 +24,7 @@ static __always_inline int send(struct authz_task *task, struct call *call)
 	barrier_var(len);	/* 6.1 loses the bound of what the compiler computes twice */
 	if (len > sizeof(*e))
 		len = sizeof(*e);
-	if (bpf_ringbuf_output(&events, e, len, 0)) {
+	if (bpf_ringbuf_output(&events, e, len, wake_for(e->kind))) {
 		count(AUTHZ_CAUSE_RING);
 		return -1;
 	}
@@ -51,7 +60,7 @@ static __noinline int fail_without_call(struct authz_task *task, __u32 action, _
 	e->session = task->session;
 	e->observe = observing(task);
 	describe_task(e, task);
-	if (bpf_ringbuf_output(&events, header, sizeof(header), 0))
+	if (bpf_ringbuf_output(&events, header, sizeof(header), BPF_RB_FORCE_WAKEUP))
 		count(AUTHZ_CAUSE_RING);
 	return fail_direction(task, cause);
 }

@@ -177,6 +177,7 @@ struct {
 /* What waits for room leaves a quarter to questions and refusals, which do not. */
 #define RING_BYTES (4 * 1024 * 1024)
 #define RING_FULL (RING_BYTES / 4 * 3)
+#define RING_MANY (RING_BYTES / 8)	/* more than the daemon should find at its next look, at each heartbeat */
 
 struct {
 	__uint(type, BPF_MAP_TYPE_RINGBUF);

@@ -69,7 +69,7 @@ static __always_inline bool_t allowed_within(struct authz_task *task, __u8 actio
 	barrier();
 	if (VOLATILE(folder->version) != version || !unchanged(renames, mounts))
 		return 0;
-	count(AUTHZ_COUNT_HITS);
+	count(AUTHZ_COUNT_WITHIN);
 	__sync_fetch_and_add(&v->hits, 1);
 	return 1;
 }

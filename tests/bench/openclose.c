@@ -2,7 +2,7 @@
 /*
  * Does operations and times them. Reads lines from standard input and answers each with one line of
  * nanoseconds: so that one process under authz and one beside it can take turns.
- *   open PATH N       N times open and close; nanoseconds of all
+ *   open PATH N       N times open and close; nanoseconds of all, and of the processor's that it and its children had
  *   create PATH N     N times create, close, unlink
  *   exec PATH N       N times vfork, execve, wait
  *   fork PATH N       N times fork, execve, wait
@@ -25,6 +25,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -50,6 +51,19 @@ static uint64_t now(void)
 
 	clock_gettime(CLOCK_MONOTONIC, &t);
 	return t.tv_sec * 1000000000ull + t.tv_nsec;
+}
+
+/* Of the processor, by this process and the children it has waited for. */
+static uint64_t own(void)
+{
+	struct timespec t;
+	struct rusage of;
+
+	clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
+	getrusage(RUSAGE_CHILDREN, &of);
+	return t.tv_sec * 1000000000ull + t.tv_nsec +
+	       (of.ru_utime.tv_sec + of.ru_stime.tv_sec) * 1000000000ull +
+	       (of.ru_utime.tv_usec + of.ru_stime.tv_usec) * 1000ull;
 }
 
 static int die(const char *what)
@@ -175,7 +189,7 @@ int main(void)
 	struct sockaddr_in address = { 0 };
 	int listener = listen_somewhere(&address);
 	char line[4200], what[16], path[4096];
-	uint64_t start, *each;
+	uint64_t start, before, *each;
 	long n;
 
 	while (fgets(line, sizeof(line), stdin)) {
@@ -202,6 +216,7 @@ int main(void)
 			printf("\n");
 			free(each);
 		} else {
+			before = own();
 			start = now();
 			for (long i = 0; i < n; i++) {
 				if (!strcmp(what, "open"))
@@ -219,7 +234,8 @@ int main(void)
 				else
 					connect_once(listener, &address);
 			}
-			printf("%llu\n", (unsigned long long)(now() - start));
+			start = now() - start;
+			printf("%llu %llu\n", (unsigned long long)start, (unsigned long long)(own() - before));
 		}
 		fflush(stdout);
 	}

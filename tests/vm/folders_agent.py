@@ -4,19 +4,20 @@ import os
 import sys
 
 held = {}
+FLAGS = {"r": os.O_RDONLY, "w": os.O_WRONLY}
 
 
 def opened(path, flags, **at):
     os.close(os.open(path, flags, **at))
 
 
-def chrooted(root, path):
+def chrooted(root, path, verb):
     """In a child, whose root stays its own."""
     child = os.fork()
     if child == 0:
         try:
             os.chroot(root)
-            opened(path, os.O_WRONLY)
+            opened(path, FLAGS[verb])
         except OSError as error:
             os._exit(error.errno)
         os._exit(0)
@@ -36,7 +37,7 @@ WORDS = {
     "all": lambda folder: [opened(entry.path, os.O_RDONLY) for entry in os.scandir(folder)],
     "mv": os.rename,
     "hold": hold,
-    "at": lambda name, path: opened(path, os.O_WRONLY, dir_fd=held[name]),
+    "at": lambda name, path, verb: opened(path, FLAGS[verb], dir_fd=held[name]),
     "drop": lambda name: os.close(held.pop(name)),
     "chroot": chrooted,
 }

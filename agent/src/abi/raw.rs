@@ -16,6 +16,7 @@ pub const AUTHZ_COUNT_HITS: u32 = 17;
 pub const AUTHZ_COUNT_ASKS: u32 = 18;
 pub const AUTHZ_COUNT_RETRIES: u32 = 19;
 pub const AUTHZ_COUNT_WALKS: u32 = 20;
+pub const AUTHZ_COUNT_WITHIN: u32 = 21;
 pub const AUTHZ_COUNTERS: u32 = 24;
 pub const AUTHZ_SESSION_DOMAIN_PER_EXEC: u32 = 1;
 pub const AUTHZ_SESSION_DOMAIN_PER_FORK: u32 = 2;

@@ -405,6 +405,11 @@ impl Daemon {
     fn end_sessions(&mut self) {
         let live = self.point.live();
         let ended: Vec<u32> = self.ending.iter().copied().filter(|index| !live.contains(index)).collect();
+        if !ended.is_empty() {
+            // The last of what they did may not have been looked at.
+            while self.pipeline.turn(&mut *self.point, TURN) {}
+            self.collect_hits();
+        }
         for index in ended {
             self.ending.retain(|other| *other != index);
             while let Some(pending) = self.pipeline.holds.take_of_session(index) {
