@@ -1,5 +1,6 @@
 /*
- * regions LIST OUT: does what each line of LIST says and writes to OUT the errno of each (8 bits).
+ * For each line `LIST OUT` of standard input: does what each line of LIST says, writes to OUT the errno of each (8 bits),
+ * and prints how many there were.
  * r, w, c, d, s: open to read, to write, make, remove, change the mode of a file; m: rename one to the other;
  * u: connect to a socket at a path; t, e: connect to an address and a port by TCP, UDP. What a name is in is
  * separated by tabs.
@@ -82,21 +83,21 @@ static int operate(char what, const char *one, const char *other)
 	return 255;
 }
 
-int main(int argc, char **argv)
+static size_t all(const char *list, const char *out)
 {
 	static char line[16384], done[1 << 16];
 	size_t count = 0;
-	FILE *file;
+	FILE *file = fopen(list, "r");
 
-	if (argc != 3 || !(file = fopen(argv[1], "r")))
-		return 2;
+	if (!file)
+		return 0;
 	while (count < sizeof(done) && fgets(line, sizeof(line), file)) {
 		char *one, *other;
 
 		line[strcspn(line, "\n")] = 0;
 		one = strchr(line, '\t');
 		if (!one)
-			return 3;
+			break;
 		*one++ = 0;
 		other = strchr(one, '\t');
 		if (other)
@@ -104,6 +105,24 @@ int main(int argc, char **argv)
 		done[count++] = operate(line[0], one, other ? other : "");
 	}
 	fclose(file);
-	file = fopen(argv[2], "w");
-	return !file || fwrite(done, 1, count, file) != count || fclose(file);
+	file = fopen(out, "w");
+	if (!file || fwrite(done, 1, count, file) != count || fclose(file))
+		return 0;
+	return count;
+}
+
+int main(void)
+{
+	char line[8192], *out;
+
+	while (fgets(line, sizeof(line), stdin)) {
+		line[strcspn(line, "\n")] = 0;
+		out = strchr(line, ' ');
+		if (!out)
+			return 2;
+		*out++ = 0;
+		printf("%zu\n", all(line, out));
+		fflush(stdout);
+	}
+	return 0;
 }

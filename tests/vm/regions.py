@@ -141,36 +141,63 @@ def agrees(what, number, want):
     return number == want
 
 
-def one(number, case, program, choose, flags):
-    """Tries a policy; counts of operations, of those decided by the table, and what came out otherwise."""
+class Session:
+    """One session for all policies, each of them its policy for a while."""
+
+    def __init__(self, program, flags):
+        self.policy, self.program, self.flags, self.process = control.folder(), program, flags, None
+
+    def take(self, rego, team, data):
+        """Puts a policy in force. An error is one of the test."""
+        for name, text in {"p.rego": rego, "team.rego": team or "package authz\n", "data.json": data}.items():
+            (self.policy / name).write_text(text)
+        if self.process is None:
+            self.process = harness.authz_start(str(self.policy), [self.program], json=True, name=NAME, **self.flags)
+            self.lines = control.Lines(self.process)
+            control.wait(lambda: control.session(NAME), 60)
+            self.id = control.session(NAME)[1]["session"]
+            return None
+        done = harness.authz("reload", "--session", self.id)
+        return done.stderr if done.returncode else None
+
+    def do(self, lines, out):
+        self.process.stdin.write(f"{lines} {out}\n")
+        self.process.stdin.flush()
+        return self.lines.take(1, 120).strip()
+
+    def finish(self):
+        """Its summary."""
+        self.process.stdin.close()
+        errors = self.process.stderr.read().splitlines()
+        self.process.wait(60)
+        return next((json.loads(line)["summary"] for line in errors if '"summary"' in line), {})
+
+
+def one(number, case, session, choose):
+    """Tries a policy; counts of operations, of those that are denied, and what came out otherwise."""
     top = control.folder()
     real = lambda text: text.replace("/@TOP@", str(top))
-    policy = pathlib.Path(f"{top}.policy")
-    policy.mkdir()
-    (policy / "p.rego").write_text(real(case["rego"]))
-    if case["team"]:
-        (policy / "team.rego").write_text(case["team"])
-    (policy / "data.json").write_text(real(json.dumps(case["data"])))
+    refused = session.take(real(case["rego"]), case["team"], real(json.dumps(case["data"])))
+    if refused:
+        return 0, 0, [f"policy {number}: {refused}"]
     tree = Tree(top, map(real, case["names"]), choose)
     tried = operations(tree, case["addresses"], choose)
-    fresh = Fresh(str(policy), tried)
+    fresh = Fresh(str(session.policy), tried)
     # A rename onto what is there removes it too: left out.
     wanted = [(operation, want) for operation, want in zip(tried, expected(tree, tried, fresh)) if want is not None]
     # What begins like the folder would be judged by the policy.
     lines, out = (top.parent / f"{kind}-{top.name}" for kind in ("lines", "done"))
     lines.write_text("".join("\t".join(filter(None, operation)) + "\n" for operation, _ in wanted))
-    result = harness.authz_exec(str(policy), [program, str(lines), str(out)], timeout=120, json=True, name=NAME,
-                                **flags)
+    said = session.do(lines, out)
     done = out.read_bytes() if out.exists() else b""
-    summary = next((json.loads(line)["summary"] for line in result.stderr.splitlines() if '"summary"' in line), {})
     tree.close()
     wrong = [f"policy {number}: {operation} gave {got}, expected {want}"
              for (operation, want), got in zip(wanted, done) if not agrees(operation[0], got, want)]
-    if result.returncode or len(done) != len(wanted):
-        wrong.append(f"policy {number}: ended with {result.returncode} after {len(done)}: {result.stderr[-400:]}")
+    if said != str(len(wanted)) or len(done) != len(wanted):
+        wrong.append(f"policy {number}: {said!r} of {len(wanted)} were done, {len(done)} are told of")
     denied = sum(want == errno.EACCES for _, want in wanted)
     shutil.rmtree(top)
-    return len(done), denied, summary, wrong
+    return len(done), denied, wrong
 
 
 def run(**flags):
@@ -180,14 +207,15 @@ def run(**flags):
     choose = random.Random(SEED)
     program = str(control.folder() / "operations")
     subprocess.run(["gcc", "-O2", "-static", "-o", program, str(control.HERE / "regions.c")], check=True)
-    total = collections.Counter()
-    wrong = []
+    session, total, wrong = Session(program, flags), collections.Counter(), []
     start = time.monotonic()
     cases = json.loads(WRITTEN.read_text())
     for number, case in enumerate(cases):
-        done, denied, summary, differ = one(number, case, program, choose, flags)
-        total.update(done=done, denied=denied, remembered=summary.get("remembered", 0), failed=summary.get("failed", 1))
+        done, denied, differ = one(number, case, session, choose)
+        total.update(done=done, denied=denied)
         wrong += differ
+    summary = session.finish()
+    total.update(remembered=summary.get("remembered", 0), failed=summary.get("failed", 1))
     print(f"# regions: {dict(total)} under {len(cases)} policies in {time.monotonic() - start:.0f} s")
     check("regions: 20,000 operations were done", total["done"] >= 20_000, total)
     check("regions: each came out as a fresh evaluation says", not wrong, f"{len(wrong)}: {wrong[:5]}")

@@ -31,7 +31,8 @@ pub(super) fn rows() -> Vec<Row> {
         Ok(more) => rows.extend(more),
         Err(error) => eprintln!("no figures of the kernel's table: {error:#}"),
     }
-    rows.push(sessions());
+    rows.push(sessions(true));
+    rows.push(sessions(false));
     rows
 }
 
@@ -51,8 +52,8 @@ fn bundle(workspace: &str) -> Bundle {
     Bundle::load(&[PolicySource::Preset("coding-agent".into())], &generated).unwrap()
 }
 
-/// A policy is loaded for each session, as the daemon does it.
-fn sessions() -> Row {
+/// As the daemon does it: a policy is loaded for each session, and kept if no other session has the same.
+fn sessions(alike: bool) -> Row {
     let inputs = [
         input(Action::FileRead, "/usr/lib/x86_64-linux-gnu/libc.so.6"),
         input(Action::FileWrite, "/home/dev/project/src/main.rs"),
@@ -60,7 +61,9 @@ fn sessions() -> Row {
     let before = resident();
     let mut sessions = Sessions::default();
     for index in 1..=SESSIONS {
-        let engine = Engine::load(&bundle(&format!("/home/dev/project{index}"))).unwrap();
+        let workspace = if alike { String::new() } else { index.to_string() };
+        let engine = Engine::load(&bundle(&format!("/home/dev/project{workspace}"))).unwrap();
+        let engine = sessions.shared(engine);
         let mut session =
             Session::new(index, "agent".into(), 0, Mode::Enforce, engine, Duration::from_secs(60), 1);
         for input in &inputs {
@@ -70,11 +73,12 @@ fn sessions() -> Row {
     }
     let grown = resident() - before;
     black_box(&sessions);
+    let what = if alike { "of the same policy and workspace" } else { "a workspace of its own each" };
     Row::of(
-        format!("memory of {SESSIONS} sessions, a policy of its own each"),
+        format!("memory of {SESSIONS} sessions, {what}"),
         "MiB",
         vec![grown],
-        "VmRSS after less before; preset:coding-agent, loaded for each and asked twice; without what a back end keeps of them",
+        "VmRSS after less before; preset:coding-agent, asked twice in each; without what a back end keeps of them",
     )
     .against("daemon <= 60 MiB", |grown| grown <= 60.0)
 }

@@ -146,7 +146,7 @@ impl Daemon {
             start.name.clone(),
             start.owner,
             start.mode,
-            engine,
+            self.pipeline.sessions.shared(engine),
             Duration::from_millis(start.hold_timeout_ms),
             start.pid,
         );
