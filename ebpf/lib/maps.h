@@ -47,6 +47,9 @@ struct names {
 
 /* What a walk found of the object's own folder (folder.h). */
 struct walked {
+	__u64 mnt, dentry;	/* where the way ends */
+	__u32 object;		/* what is found: AUTHZ_OBJ_PATH or AUTHZ_OBJ_BROKEN */
+	__u32 pad;
 	__u64 parent;		/* dentry of the folder; 0: the object is the root of its mount */
 	__u32 name_len;		/* of the object in it */
 	__u32 flags;		/* d_flags of all dentries on the way below the root of the object's mount */

@@ -112,37 +112,35 @@ static __noinline int first_mount(struct names *n, struct super_block *sb)
 	return 0;
 }
 
+/* Looks through the list; the kernel's counters tell whether it or a path could have changed meanwhile. */
+static long names_once(__u32 try, struct names **at)
+{
+	struct names *n = *at;
+	struct task_struct *current = bpf_get_current_task_btf();
+	struct dentry *dentry = (struct dentry *)n->dentry;
+	__u32 renames = sequence(rename_lock_addr), mounts = sequence(mount_lock_addr);
+
+	if (try)
+		count(AUTHZ_COUNT_RETRIES);
+	n->ns = (__u64)BPF_CORE_READ(current, nsproxy, mnt_ns);
+	n->foreign = 0;
+	n->count = 0;
+	n->internal = 0;
+	n->complete = 0;
+	n->torn = 1;
+	first_mount(n, BPF_CORE_READ(dentry, d_sb));
+	if (bpf_loop(MOUNTS_MAX, names_step, at, 0) < 0)
+		return 1;
+	n->torn = ((renames | mounts) & 1) || renames != sequence(rename_lock_addr) || mounts != sequence(mount_lock_addr);
+	return !n->torn;
+}
+
 /* False: the list or the path is too long, or they change all the time. */
 static __noinline int find_names(struct names *n)
 {
-	struct task_struct *current = bpf_get_current_task_btf();
-	struct super_block *sb;
-	struct dentry *dentry;
-	__u32 renames, mounts;
-
-	if (!n)
+	if (!n || bpf_loop(WALK_TRIES, names_once, &n, 0) < 0)
 		return 0;
-	dentry = (struct dentry *)n->dentry;
-	sb = BPF_CORE_READ(dentry, d_sb);
-	for (int try = 0; try < WALK_TRIES; try++) {
-		renames = sequence(rename_lock_addr);
-		mounts = sequence(mount_lock_addr);
-		n->ns = (__u64)BPF_CORE_READ(current, nsproxy, mnt_ns);
-		n->foreign = 0;
-		n->count = 0;
-		n->internal = 0;
-		n->complete = 0;
-		n->torn = 0;
-		first_mount(n, sb);
-		if (bpf_loop(MOUNTS_MAX, names_step, &n, 0) < 0)
-			return 0;
-		if (!((renames | mounts) & 1) && renames == sequence(rename_lock_addr) &&
-		    mounts == sequence(mount_lock_addr))
-			return n->complete;
-		count(AUTHZ_COUNT_RETRIES);
-	}
-	n->torn = 1;
-	return 0;
+	return n->complete && !n->torn;
 }
 
 /*
@@ -170,14 +168,14 @@ __attribute__((noinline)) int decide_named(__u64 mount, __u32 object, __u32 acti
 		/* Nothing holds the mount: if it was unmounted meanwhile, its path is cut short. */
 		if (mount_kind(mnt) != kind)
 			call->event.object = AUTHZ_OBJ_BROKEN;
-		return bounded(decide(task, call));
+		return bounded(decide());
 	}
 	describe_inode(call, BPF_CORE_READ(dentry, d_inode));
 	call->event.object = object;
 	call->torn = call->names.torn;
 	if (object == AUTHZ_OBJ_ANON)
 		put_anonymous(&call->event, dentry);
-	return bounded(decide(task, call));
+	return bounded(decide());
 }
 
 /* By each name in turn, until one is refused. */

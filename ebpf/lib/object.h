@@ -188,14 +188,14 @@ static __always_inline void put_anonymous(struct authz_event *e, struct dentry *
 static __noinline int walk_object(struct call *call, struct vfsmount *mnt, struct dentry *dentry)
 {
 	struct authz_event *e = &call->event;
-	__u32 object = AUTHZ_OBJ_BROKEN, kind = mount_kind(mnt), pos;
+	__u32 kind = mount_kind(mnt), pos;
 
 	if (kind == AUTHZ_OBJ_ANON) {
 		put_anonymous(e, dentry);
 		return 0;
 	}
-	pos = walk_path(call, mnt, dentry, &object);
-	e->object = object == AUTHZ_OBJ_PATH ? kind : AUTHZ_OBJ_BROKEN;
+	pos = walk_path(call, mnt, dentry);
+	e->object = call->walked.object == AUTHZ_OBJ_PATH ? kind : AUTHZ_OBJ_BROKEN;
 	if (e->object != AUTHZ_OBJ_BROKEN && !put_path(call, pos, 0))
 		e->object = AUTHZ_OBJ_BROKEN;
 	return 0;
@@ -296,9 +296,9 @@ static __noinline int remember_file_within(struct call *call, struct file *file)
 /* The second name of a rename or link, as a fact beside the object. */
 static __noinline int put_other(struct call *call, struct vfsmount *mnt, struct dentry *dentry)
 {
-	__u32 object = AUTHZ_OBJ_BROKEN, pos = walk_path(call, mnt, dentry, &object);
+	__u32 pos = walk_path(call, mnt, dentry);
 
-	if (object != AUTHZ_OBJ_PATH || mount_kind(mnt) != AUTHZ_OBJ_PATH || !put_path(call, pos, 1))
+	if (call->walked.object != AUTHZ_OBJ_PATH || mount_kind(mnt) != AUTHZ_OBJ_PATH || !put_path(call, pos, 1))
 		call->event.object = AUTHZ_OBJ_BROKEN;
 	return 0;
 }

@@ -172,14 +172,19 @@ static long walk_once(__u32 try, struct attempt *a)
 }
 
 /*
- * Walks into the last AUTHZ_PATH_MAX bytes of the event's data; returns the first byte's index there. `*object`
- * is AUTHZ_OBJ_PATH or AUTHZ_OBJ_BROKEN. Tries in a bpf_loop, so that the verifier sees one and not all.
+ * Walks to call->walked.dentry into the last AUTHZ_PATH_MAX bytes of the event's data; returns the first byte's index
+ * there. Tries in a bpf_loop, so that the verifier sees one and not all; not static, so that it sees it once in each
+ * program.
  */
-static __noinline __u32 walk_path(struct call *call, struct vfsmount *mnt, struct dentry *dentry, __u32 *object)
+__attribute__((noinline)) int walk(struct call *call)
 {
-	struct attempt a = { .walk = { .call = call }, .mnt = mnt, .dentry = dentry };
+	struct attempt a = { .walk = { .call = call } };
 
-	*object = AUTHZ_OBJ_BROKEN;
+	if (!call)
+		return AUTHZ_PATH_MAX;
+	a.mnt = (struct vfsmount *)call->walked.mnt;
+	a.dentry = (struct dentry *)call->walked.dentry;
+	call->walked.object = AUTHZ_OBJ_BROKEN;
 	count(AUTHZ_COUNT_WALKS);
 	if (bpf_loop(WALK_TRIES, walk_once, &a, 0) < 0 || !a.whole) {
 		call->torn = 1;
@@ -189,11 +194,18 @@ static __noinline __u32 walk_path(struct call *call, struct vfsmount *mnt, struc
 		return a.walk.pos;
 	call->walked.mask = call->mask;
 	call->mask |= call->walked.name_mask;
-	*object = AUTHZ_OBJ_PATH;
+	call->walked.object = AUTHZ_OBJ_PATH;
 	if (a.walk.pos != AUTHZ_PATH_MAX)
 		return a.walk.pos;
 	call->event.data[AUTHZ_WALK_BASE + AUTHZ_PATH_MAX - 1] = '/';	/* the root itself */
 	return AUTHZ_PATH_MAX - 1;
+}
+
+static __always_inline __u32 walk_path(struct call *call, struct vfsmount *mnt, struct dentry *dentry)
+{
+	call->walked.mnt = (__u64)mnt;
+	call->walked.dentry = (__u64)dentry;
+	return walk(call);
 }
 
 /* How the mount relates to the task's namespace: PATH (its own), FOREIGN, or ANON (internal). */

@@ -2,11 +2,12 @@
 
 use std::collections::HashMap as StdHashMap;
 use std::os::fd::{AsFd, BorrowedFd};
+use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
 
 use aya::maps::{Array, HashMap, Map, MapData, MapError, PerCpuArray, RingBuf};
 use aya::programs::links::FdLink;
-use aya::programs::{Lsm, ProgramError};
+use aya::programs::{Lsm, Program, ProgramError};
 use aya::{Btf, Ebpf, EbpfError, EbpfLoader, VerifierLogLevel};
 
 use super::level::Enforcement;
@@ -257,26 +258,13 @@ impl BpfLsm {
             path: path.clone(),
             source: std::io::Error::other(error),
         })?;
-        for hook in HOOKS {
+        let pins = self.pins.clone();
+        for (hook, program) in self.load_programs(btf)? {
             let failed =
-                |what| move |source| Error::Program { what, hook: hook.hook, source: Box::new(source) };
-            let program: &mut Lsm = self
-                ._ebpf
-                .program_mut(hook.program)
-                .and_then(|program| program.try_into().ok())
-                .ok_or(Error::Missing(hook.hook))?;
-            match program.load(hook.hook, btf) {
-                Ok(()) => {}
-                Err(ProgramError::Btf(_)) if !hook.without.is_empty() => {
-                    self.missing.push(hook);
-                    continue;
-                }
-                Err(ProgramError::Btf(_)) => return Err(Error::Missing(hook.hook)),
-                Err(error) => return Err(failed("load")(error)),
-            }
-            let id = program.attach().map_err(failed("attach"))?;
-            let link = program.take_link(id).map_err(failed("attach"))?;
-            let path = self.pins.join(format!("link_{}", hook.hook));
+                |source| Error::Program { what: "attach", hook: hook.hook, source: Box::new(source) };
+            let id = program.attach().map_err(failed)?;
+            let link = program.take_link(id).map_err(failed)?;
+            let path = pins.join(format!("link_{}", hook.hook));
             FdLink::from(link).pin(&path).map_err(|error| Error::Io {
                 what: "cannot pin",
                 path: path.clone(),
@@ -285,6 +273,44 @@ impl BpfLsm {
         }
         restart::attach(&mut self._ebpf, btf, &self.pins);
         Ok(())
+    }
+
+    /// Loads the program of each hook that this kernel has, on all processors, since the verifier takes its time.
+    fn load_programs(&mut self, btf: &Btf) -> Result<Vec<(&'static Hook, &mut Lsm)>, Error> {
+        let threads = std::thread::available_parallelism().map_or(1, usize::from);
+        let mut parts: Vec<Vec<(&Hook, &mut Lsm)>> = (0..threads).map(|_| Vec::new()).collect();
+        let mut programs: StdHashMap<&str, &mut Program> = self._ebpf.programs_mut().collect();
+        for (number, hook) in HOOKS.iter().enumerate() {
+            let program = programs.remove(hook.program).and_then(|program| program.try_into().ok());
+            parts[number % threads].push((hook, program.ok_or(Error::Missing(hook.hook))?));
+        }
+        let load = |part: Vec<(&'static Hook, _)>| {
+            let each = part.into_iter().map(|(hook, program): (_, &mut Lsm)| {
+                let outcome = program.load(hook.hook, btf);
+                (hook, program, outcome)
+            });
+            each.collect::<Vec<_>>()
+        };
+        let outcomes: Vec<_> = std::thread::scope(|scope| {
+            let threads: Vec<_> = parts.into_iter().map(|part| scope.spawn(|| load(part))).collect();
+            threads
+                .into_iter()
+                .flat_map(|thread| thread.join().unwrap_or_else(|panic| resume_unwind(panic)))
+                .collect()
+        });
+        let mut loaded = Vec::new();
+        for (hook, program, outcome) in outcomes {
+            match outcome {
+                Ok(()) => loaded.push((hook, program)),
+                Err(ProgramError::Btf(_)) if !hook.without.is_empty() => self.missing.push(hook),
+                Err(ProgramError::Btf(_)) => return Err(Error::Missing(hook.hook)),
+                Err(source) => {
+                    tracing::debug!(hook = hook.hook, error = %source, "refused; AUTHZ_VERIFIER_LOG=1 has the verifier say why");
+                    return Err(Error::Program { what: "load", hook: hook.hook, source: Box::new(source) });
+                }
+            }
+        }
+        Ok(loaded)
     }
 
     /// What is really enforced, by the hooks that are attached and those the kernel has.
