@@ -1,5 +1,5 @@
 """Random policies, as agent/tests/regions writes them, and real operations under each: what happened, much of it
-decided by the table, is what a fresh evaluation of the policy says."""
+decided from memory, is what a fresh evaluation of the policy says."""
 
 import collections
 import errno
@@ -220,5 +220,5 @@ def run(**flags):
     check("regions: 20,000 operations were done", total["done"] >= 20_000, total)
     check("regions: each came out as a fresh evaluation says", not wrong, f"{len(wrong)}: {wrong[:5]}")
     check("regions: some were denied, some were not", total["done"] // 10 < total["denied"] < total["done"] * 9 // 10, total)
-    check("regions: many were decided by the table", total["remembered"] > total["done"] * 2 // 5, total)
+    check("regions: many were decided from memory", total["remembered"] > total["done"] * 2 // 5, total)
     check("regions: none by the fail direction", total["failed"] == 0, total)

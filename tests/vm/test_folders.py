@@ -20,7 +20,9 @@ deny contains {"id": "closed", "reason": "r"} if {
 	under(input.resource.id, ["/vol/tmpfs/closed", "/vol/ext4/closed", "/vol/overlay/closed"])
 }
 
-deny contains {"id": "beside", "reason": "r"} if is(input.resource.id, "/vol/tmpfs/open/beside/secret")
+deny contains {"id": "beside", "reason": "r"} if is(input.resource.id, "/vol/tmpfs/open/beside/one")
+
+deny contains {"id": "begins", "reason": "r"} if startswith(input.resource.id, "/vol/tmpfs/open/beside/secret")
 
 deny contains {"id": "keys", "reason": "r"} if {
 	reads
@@ -208,13 +210,14 @@ def reloaded(agent, top):
 
 
 def beside(agent, top):
-    """What holds for all but one in a folder holds for that one neither."""
+    """What holds for most in a folder does not hold for all."""
     folder = top / "open/beside"
     folder.mkdir()
-    for name in ["other", "secret", "secrets", "t"]:
+    for name in ["one", "other", "secret", "secrets", "t"]:
         (folder / name).touch()
-    outcomes = [agent.often("r", folder / name) for name in ["other", "secrets", "t", "secret", "other", "secret", "t"]]
-    check("one denied file among others", outcomes == [OK, OK, OK, DENIED, OK, DENIED, OK], outcomes)
+    names = ["other", "t", "secret", "secrets", "one", "other", "secret", "t"]
+    outcomes = [agent.often("r", folder / name) for name in names]
+    check("denied files among others", outcomes == [OK, OK, DENIED, DENIED, DENIED, OK, DENIED, OK], outcomes)
 
 
 def two_sessions(top):
