@@ -152,7 +152,7 @@ static long decide_step(__u32 step, struct round *round)
 	if (!call)
 		return 1;
 	put_file(call, own_file());
-	if (decide())
+	if (decide(call))
 		return 1;
 	round->found++;
 	return 0;
@@ -171,7 +171,7 @@ static long walked_step(__u32 step, struct round *round)
 	if (!call)
 		return 1;
 	put_untyped(call, file->f_path.mnt, file->f_path.dentry);
-	if (decide())
+	if (decide(call))
 		return 1;
 	round->found++;
 	return 0;
@@ -193,7 +193,7 @@ static long within_step(__u32 step, struct round *round)
 	if (!call)
 		return 1;
 	put_file(call, own_file());
-	if (decide())
+	if (decide(call))
 		return 1;
 	if (holds_within(call))
 		remember_file_within(call, own_file());

@@ -16,7 +16,7 @@ static __always_inline int decide_staged(struct authz_task *task, __u32 stage, _
 	put_object(call, mnt, dentry);
 	if (other && call->event.object != AUTHZ_OBJ_ANON)
 		put_other(call, other_mnt, other);
-	return decide();
+	return decide(call);
 }
 
 static __always_inline int decide_path(struct authz_task *task, __u8 action, __u8 role, struct vfsmount *mnt,
@@ -35,7 +35,7 @@ static __always_inline int decide_file(struct authz_task *task, __u32 stage, __u
 	call->stage = stage;
 	call->event.role = role;
 	put_file(call, file);
-	return decide();
+	return decide(call);
 }
 
 /* What overlayfs opens underneath beside data carries no mark but its private mount of a real file system. */
@@ -46,7 +46,7 @@ static __always_inline bool_t opened_by_overlay(struct file *file)
 	return (BPF_CORE_READ(file, f_inode, i_mode) & S_IFMT) == S_IFDIR || kernels_own_work();
 }
 
-/* The same for what leaves no trace where a verdict allows it: the file's folder may know that one does. */
+/* Decides what leaves no trace of its own where a verdict allows it: the file's folder may know that one does. */
 static __always_inline int decide_traceless(struct authz_task *task, __u8 action, __u8 role, __u32 open_flags,
 					    struct file *file)
 {
@@ -63,7 +63,7 @@ static __always_inline int decide_traceless(struct authz_task *task, __u8 action
 	put_file(call, file);
 	if (call->event.object == AUTHZ_OBJ_ANON && action == AUTHZ_FILE_READ && opened_by_overlay(file))
 		return 0;
-	ret = decide();
+	ret = decide(call);
 	if (!ret && holds_within(call))
 		remember_file_within(call, file);
 	return ret;
@@ -90,7 +90,7 @@ static __always_inline int decide_open(struct authz_task *task, __u8 action, __u
 		put_file(call, file);
 	if (call->event.object == AUTHZ_OBJ_ANON && opened_by_overlay(file))
 		return 0;
-	return decide();
+	return decide(call);
 }
 
 SEC("lsm/file_open")
@@ -133,7 +133,7 @@ static __always_inline int decide_received(struct authz_task *task, struct file 
 	put_file(call, file);
 	if (call->event.object == AUTHZ_OBJ_ANON)
 		return 0;
-	return decide();
+	return decide(call);
 }
 
 SEC("lsm/file_receive")

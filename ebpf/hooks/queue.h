@@ -25,7 +25,7 @@ static __always_inline int decide_queue(struct dentry *dentry, __u8 action, __u3
 		return fail_without_call(task, action, AUTHZ_CAUSE_STORAGE);
 	describe_inode(call, BPF_CORE_READ(dentry, d_inode));
 	put_anonymous(&call->event, dentry);
-	return decide();
+	return decide(call);
 }
 
 SEC("lsm/inode_create")

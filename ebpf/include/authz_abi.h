@@ -189,14 +189,14 @@ struct authz_region {
 	__u32 pad;
 };
 
-/* Map `verdicts`, an array. What is taken back becomes zero before its place is used again. */
+/* Map `verdicts`, an array. What is taken back has no serial before its place is used again. */
 struct authz_verdict {
 	__u32 effect;
-	__u32 serial;		/* 0: none */
+	__u32 sent;		/* of the hits, those with an event of their own; wraps */
 	__u64 evaluation;	/* the daemon's number of the evaluation it came from */
 	__u64 expires_ns;	/* CLOCK_MONOTONIC; 0: never */
 	__u64 hits;		/* counted by the kernel */
-	__u32 sent;		/* of the hits, those with an event of their own; wraps */
+	__u32 serial;		/* 0: none */
 	__u32 pad;
 };
 

@@ -2,11 +2,18 @@
 /* THE decision: table, else the daemon, else the fail direction. Every hook ends here. */
 #pragma once
 
-/* The daemon is woken, unless all there is are records of what the table allowed, and not many. Always by force: else
- * the kernel wakes nobody while a record lies there that nobody was woken for. */
-static __always_inline __u64 wake_for(__u8 kind)
+/*
+ * The daemon is woken, unless all there is are records of what the table allowed, and not many. At once too where the
+ * record says what the process is: it may soon be another program or none. Always by force: else the kernel wakes
+ * nobody while a record lies there that nobody was woken for.
+ */
+static __always_inline __u64 wake_for(struct authz_task *task, __u8 kind)
 {
-	if (kind != AUTHZ_KIND_ALLOWED || bpf_ringbuf_query(&events, BPF_RB_AVAIL_DATA) > RING_MANY)
+	struct authz_session *session = session_of(task);
+	__u32 read = AUTHZ_SESSION_DOMAIN_PER_EXEC | AUTHZ_SESSION_DOMAIN_PER_FORK;
+
+	if (kind != AUTHZ_KIND_ALLOWED || !session || (session->flags & read) ||
+	    bpf_ringbuf_query(&events, BPF_RB_AVAIL_DATA) > RING_MANY)
 		return BPF_RB_FORCE_WAKEUP;
 	return BPF_RB_NO_WAKEUP;
 }
@@ -24,7 +31,7 @@ static __always_inline int send(struct authz_task *task, struct call *call)
 	barrier_var(len);	/* 6.1 loses the bound of what the compiler computes twice */
 	if (len > sizeof(*e))
 		len = sizeof(*e);
-	if (bpf_ringbuf_output(&events, e, len, wake_for(e->kind))) {
+	if (bpf_ringbuf_output(&events, e, len, wake_for(task, e->kind))) {
 		count(AUTHZ_CAUSE_RING);
 		return -1;
 	}
@@ -186,6 +193,7 @@ static __noinline int ask(struct authz_task *task, struct call *call)
 		return obey(task, effect);
 	}
 	if (!daemon_alive()) {
+		task->awaiting = 0;
 		if (slot)
 			slot->state = 0;
 		return fail(task, call, AUTHZ_CAUSE_STALE);
@@ -206,10 +214,12 @@ static __noinline int ask(struct authz_task *task, struct call *call)
 		slot->state = SLOT_UNSENT;
 	}
 	if (now > slot->deadline_ns) {
+		task->awaiting = 0;
 		slot->state = 0;
 		return fail(task, call, AUTHZ_CAUSE_DEADLINE);
 	}
 	if (kick()) {
+		task->awaiting = 0;
 		slot->state = 0;
 		return fail(task, call, AUTHZ_CAUSE_KICK);
 	}
@@ -279,7 +289,7 @@ static __always_inline bool_t no_room(struct authz_task *task, struct authz_sess
 
 /* Not static: so it is verified once in each program, and not for each call of it. It looks both up again, since 6.1
  * takes no argument of such a function for a key of a map. */
-__attribute__((noinline)) int decide_call(void)
+__attribute__((noinline)) int decide_call(__u32 action)
 {
 	struct authz_task *task = managed();
 	struct call *call = bpf_task_storage_get(&calls, bpf_get_current_task_btf(), NULL, 0);
@@ -288,7 +298,7 @@ __attribute__((noinline)) int decide_call(void)
 	__u32 effect;
 
 	if (!task || !call)
-		return -EACCES;
+		return fail_without_call(task, action, AUTHZ_CAUSE_STORAGE);
 	session = session_of(task);
 	if (!session || session->mode == AUTHZ_MODE_NONE)
 		return fail(task, call, AUTHZ_CAUSE_SESSION);
@@ -323,10 +333,10 @@ __attribute__((noinline)) int decide_call(void)
 	return obey(task, effect);
 }
 
-/* The object of call->event is complete: decide. */
-static __always_inline int decide(void)
+/* The object of call->event, of the current task, is complete: decide. */
+static __always_inline int decide(struct call *call)
 {
-	int ret = decide_call();
+	int ret = decide_call(call->event.action);
 
 	barrier_var(ret);	/* the compiler knows what it returns, the verifier does not */
 	return bounded(ret);

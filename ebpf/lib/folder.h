@@ -8,7 +8,8 @@
  * - The object's dentry is held by its hook and holds its parent, which holds the folder's inode. The memory of an
  *   inode that is used again has no storage.
  * - File systems that others change (network, FUSE, proc) or that give one folder names of several spellings have
- *   dentry operations for it, and are walked each time. What lies above the object's mount is held by it.
+ *   dentry operations for it, and are walked each time. The mount holds what lies above it, which so
+ *   changes its name or place only under the two locks.
  * - The counters are of 32 bits: what is remembered is too soon too old for them to come round.
  * The object's own name is read afresh, so it does not matter how many others it has or had.
  */

@@ -19,7 +19,7 @@ static __always_inline struct authz_verdict *verdict_at(__u32 index, __u32 seria
 	said->effect = VOLATILE(v->effect);
 	said->evaluation = VOLATILE(v->evaluation);
 	expires_ns = VOLATILE(v->expires_ns);
-	barrier();	/* it became zero before it became another one */
+	barrier();	/* it lost its serial before it became another one */
 	if (VOLATILE(v->serial) != serial)
 		return NULL;
 	if (expires_ns && bpf_ktime_get_ns() > expires_ns)

@@ -69,17 +69,22 @@ static __always_inline bool_t allowed_within(struct authz_task *task, __u8 actio
 	barrier();
 	if (VOLATILE(folder->version) != version || !unchanged(renames, mounts))
 		return 0;
+	/* A policy that looks for other names, or none, comes with another generation. */
+	if (VOLATILE(session->generation) != task->generation)
+		return 0;
 	count(AUTHZ_COUNT_WITHIN);
 	__sync_fetch_and_add(&v->hits, 1);
 	return 1;
 }
 
-/* Whether the verdict that was found holds for all that lies in the object's folder. */
+/* Whether the verdict that was found allows all that lies in the object's folder. The length may be of an earlier object
+ * where the folder's path was not remembered: then remember_within() finds another one, or no folder. */
 static __always_inline bool_t holds_within(struct call *call)
 {
 	__u32 name_at = 8 + call->walked.folder_len + 1;	/* behind domain, action, object, role and names */
 
-	return call->region.serial && call->event.object == AUTHZ_OBJ_PATH && call->region.bits <= name_at * 8;
+	return call->region.serial && call->event.effect == AUTHZ_EFFECT_ALLOW &&
+	       call->event.object == AUTHZ_OBJ_PATH && call->region.bits <= name_at * 8;
 }
 
 /* After it was obeyed: into the folder's inode, if that remembers the very path that was judged. */
@@ -92,12 +97,14 @@ static __always_inline void remember_within(struct call *call, struct vfsmount *
 
 	if (!folder)
 		return;
+	within = within_of(folder, call->key.domain, call->key.action);
+	if (within->serial == call->region.serial && within->names == call->key.names && within->role == call->key.role)
+		return;	/* it was not used for another reason */
 	version = VOLATILE(folder->version);
 	if ((version & 1) || __sync_val_compare_and_swap(&folder->version, version, version + 1) != version)
 		return;
 	if (is_about(folder, mnt, dentry) && folder->len == call->walked.folder_len &&
 	    folder->renames == call->walked.renames && folder->mounts == call->walked.mounts) {
-		within = within_of(folder, call->key.domain, call->key.action);
 		within->domain = call->key.domain;
 		within->verdict = call->region.verdict;
 		within->serial = call->region.serial;

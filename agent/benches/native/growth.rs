@@ -11,7 +11,7 @@ use authz::enforce::wire::verdict_key;
 use authz::event::{Action, Key, Mode};
 use authz::policy::region::{Remember, remember};
 use authz::policy::{Bundle, Engine, Generated, PolicySource};
-use authz::session::{Session, Sessions};
+use authz::session::{Session, Sessions, Sources};
 use aya::EbpfLoader;
 
 use super::Row;
@@ -63,7 +63,7 @@ fn sessions(alike: bool) -> Row {
     for index in 1..=SESSIONS {
         let workspace = if alike { String::new() } else { index.to_string() };
         let engine = Engine::load(&bundle(&format!("/home/dev/project{workspace}"))).unwrap();
-        let engine = sessions.shared(engine);
+        let engine = sessions.shared(engine, &Sources::default());
         let mut session =
             Session::new(index, "agent".into(), 0, Mode::Enforce, engine, Duration::from_secs(60), 1);
         for input in &inputs {

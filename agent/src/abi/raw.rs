@@ -242,11 +242,11 @@ const _: () = {
 #[derive(Debug, Default, Copy, Clone)]
 pub struct authz_verdict {
     pub effect: __u32,
-    pub serial: __u32,
+    pub sent: __u32,
     pub evaluation: __u64,
     pub expires_ns: __u64,
     pub hits: __u64,
-    pub sent: __u32,
+    pub serial: __u32,
     pub pad: __u32,
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
@@ -254,13 +254,13 @@ const _: () = {
     ["Size of authz_verdict"][::core::mem::size_of::<authz_verdict>() - 40usize];
     ["Alignment of authz_verdict"][::core::mem::align_of::<authz_verdict>() - 8usize];
     ["Offset of field: authz_verdict::effect"][::core::mem::offset_of!(authz_verdict, effect) - 0usize];
-    ["Offset of field: authz_verdict::serial"][::core::mem::offset_of!(authz_verdict, serial) - 4usize];
+    ["Offset of field: authz_verdict::sent"][::core::mem::offset_of!(authz_verdict, sent) - 4usize];
     ["Offset of field: authz_verdict::evaluation"]
         [::core::mem::offset_of!(authz_verdict, evaluation) - 8usize];
     ["Offset of field: authz_verdict::expires_ns"]
         [::core::mem::offset_of!(authz_verdict, expires_ns) - 16usize];
     ["Offset of field: authz_verdict::hits"][::core::mem::offset_of!(authz_verdict, hits) - 24usize];
-    ["Offset of field: authz_verdict::sent"][::core::mem::offset_of!(authz_verdict, sent) - 32usize];
+    ["Offset of field: authz_verdict::serial"][::core::mem::offset_of!(authz_verdict, serial) - 32usize];
     ["Offset of field: authz_verdict::pad"][::core::mem::offset_of!(authz_verdict, pad) - 36usize];
 };
 #[repr(C)]

@@ -8,8 +8,8 @@ use anyhow::{Context as _, bail};
 use tokio::sync::oneshot;
 use uuid::Uuid;
 
+use super::Daemon;
 use super::resolve::Opening;
-use super::{Daemon, TURN};
 use crate::control::{Door, Request, Response};
 use crate::event::Task;
 use crate::pipeline::calls::CallView;
@@ -184,7 +184,7 @@ impl Daemon {
         peer: &Peer,
     ) -> anyhow::Result<Response> {
         // A call and what happens under it must not be mixed with what came before.
-        while self.pipeline.turn(&mut *self.point, TURN) {}
+        self.drain();
         let opened = self.pipeline.open_call(index, asked, implied, source, task_of(peer));
         let view = opened.map_err(anyhow::Error::msg)?;
         if view.pending.is_some() {
@@ -210,7 +210,7 @@ impl Daemon {
 
     fn close_call(&mut self, index: u32, call: &str, outcome: Outcome) -> anyhow::Result<Response> {
         // What was denied until now is in the ring already.
-        while self.pipeline.turn(&mut *self.point, TURN) {}
+        self.drain();
         let denials = self.pipeline.close_call(index, call, outcome).map_err(anyhow::Error::msg)?;
         self.publish(index)?;
         Ok(Response::Closed { denials })
@@ -238,7 +238,7 @@ impl Daemon {
         source: Source,
         claimed: &serde_json::Map<String, serde_json::Value>,
     ) -> anyhow::Result<Response> {
-        while self.pipeline.turn(&mut *self.point, TURN) {}
+        self.drain();
         for index in indexes {
             self.pipeline.end_turn(*index, source, claimed).map_err(anyhow::Error::msg)?;
             self.publish(*index)?;

@@ -153,7 +153,7 @@ impl Daemon {
             "rules": done.difference.as_ref().map(|difference| &difference.rules), "decided_again": self.pipeline.held(index),
         });
         self.pipeline.note(index, Kind::PolicyChanged, detail)?;
-        let engine = self.pipeline.sessions.shared(engine);
+        let engine = self.pipeline.sessions.shared(engine, &sources);
         let session = self.pipeline.sessions.get_mut(index).context("the session is over")?;
         session.replace_policy(engine, sources);
         self.publish(index)?;

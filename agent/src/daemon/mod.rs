@@ -41,6 +41,9 @@ use policy::Loaded;
 /// How many events are decided between two looks at the messages.
 const TURN: usize = 64;
 
+/// Turns that come to the end of a full ring, which holds 4 MiB of some 160 bytes each.
+const DRAINED: usize = 4 * 1024 * 1024 / 160 / TURN + 1;
+
 /// How often hits are collected and dead sessions looked for.
 const CHORES: Duration = Duration::from_secs(1);
 
@@ -303,6 +306,9 @@ impl Daemon {
                 self.chores();
             }
             if self.stop {
+                self.drain();
+                self.collect_hits();
+                self.record_gaps();
                 self.end_all();
                 return Ok(());
             }
@@ -311,6 +317,18 @@ impl Daemon {
             }
             if !more {
                 self.sleep()?;
+            }
+        }
+    }
+
+    /// Looks at what has happened until now. Not for ever: what goes on may be quicker.
+    fn drain(&mut self) {
+        for _ in 0..DRAINED {
+            if let Err(error) = self.point.heartbeat() {
+                tracing::warn!(%error, "the programs cannot be told that the daemon lives");
+            }
+            if !self.pipeline.turn(&mut *self.point, TURN) {
+                return;
             }
         }
     }
@@ -407,7 +425,7 @@ impl Daemon {
         let ended: Vec<u32> = self.ending.iter().copied().filter(|index| !live.contains(index)).collect();
         if !ended.is_empty() {
             // The last of what they did may not have been looked at.
-            while self.pipeline.turn(&mut *self.point, TURN) {}
+            self.drain();
             self.collect_hits();
         }
         for index in ended {

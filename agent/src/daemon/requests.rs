@@ -5,8 +5,8 @@ use std::time::Duration;
 use anyhow::{Context as _, bail};
 use uuid::Uuid;
 
+use super::Daemon;
 use super::policy::Loaded;
-use super::{Daemon, TURN};
 use crate::control::{Door, Request, Response, SessionView, StartSession, Started};
 use crate::enforce::Admission;
 use crate::enforce::imagined::Imagined;
@@ -146,7 +146,7 @@ impl Daemon {
             start.name.clone(),
             start.owner,
             start.mode,
-            self.pipeline.sessions.shared(engine),
+            self.pipeline.sessions.shared(engine, &sources),
             Duration::from_millis(start.hold_timeout_ms),
             start.pid,
         );
@@ -180,7 +180,7 @@ impl Daemon {
     /// The first process has ended: everything it did is in the ring already.
     fn finish(&mut self, peer: &Peer, id: Uuid) -> anyhow::Result<Response> {
         let index = self.find(peer, id)?;
-        while self.pipeline.turn(&mut *self.point, TURN) {}
+        self.drain();
         self.collect_hits();
         let lost = self.record_gaps();
         let session = self.pipeline.sessions.get_mut(index).context("the session is over")?;

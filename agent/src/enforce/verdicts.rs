@@ -1,6 +1,7 @@
 //! The verdicts that the eBPF programs decide from, in two maps: regions, each with the place of its verdict, and the
-//! verdicts, which the programs also go to by a place that they have kept (ebpf/lib/within.h). So a place is cleared
-//! before it is used again, and each verdict has a serial number by which what was kept of another one is told.
+//! verdicts, which the programs also go to by a place that they have kept (ebpf/lib/within.h). So each
+//! verdict has a serial number by which what was kept of another one is told, and which goes before the place is used
+//! again.
 
 use std::collections::VecDeque;
 
@@ -31,9 +32,9 @@ pub struct Entry {
 struct Used {
     serial: u32,
     start: Start,
-    /// Hits that were counted,
-    seen: u64,
-    /// and all.
+    /// Hits without an event of their own that were counted, wrapping;
+    seen: u32,
+    /// and all hits.
     hits: u64,
 }
 
@@ -88,7 +89,7 @@ impl Verdicts {
             return Err(error);
         }
         let start = wire::start_of(bits, &key);
-        self.used[place as usize] = Some(Used { serial, start, seen: counted, hits: counted });
+        self.used[place as usize] = Some(Used { serial, start, seen: counted as u32, hits: counted });
         Ok(())
     }
 
@@ -136,22 +137,29 @@ impl Verdicts {
         };
         let was_used = verdict.hits > used.hits;
         used.hits = verdict.hits.max(used.hits);
-        // Both numbers grow while they are read: what was seen too early is not seen again.
-        let counted = u64::from((verdict.hits as u32).wrapping_sub(verdict.sent));
-        let new = counted.saturating_sub(used.seen);
-        used.seen = counted.max(used.seen);
+        // Both numbers grow while they are read, so the difference may be behind what was seen.
+        let counted = (verdict.hits as u32).wrapping_sub(verdict.sent);
+        let new = counted.wrapping_sub(used.seen) as i32;
         if new > 0 {
-            self.new_hits.push((verdict.evaluation, new));
+            used.seen = counted;
+            self.new_hits.push((verdict.evaluation, new as u64));
         }
         was_used
     }
 
-    /// A place that could not be cleared is not used again: what is kept of it may still be found there.
+    /// Takes a verdict's serial, so that nobody finds it, and frees its place. The rest stays as it is until another one
+    /// comes: who is reading it sees no mixture. A place that could not be cleared is not used again.
     fn clear(&mut self, place: u32) {
         self.used[place as usize] = None;
-        match self.places.set(place, authz_verdict::default(), 0) {
+        let cleared = self
+            .places
+            .get(&place, 0)
+            .and_then(|verdict| self.places.set(place, authz_verdict { serial: 0, ..verdict }, 0));
+        match cleared {
             Ok(()) => self.free.push_back(place),
-            Err(error) => tracing::warn!(%error, "a verdict could not be taken back; it stays right"),
+            Err(error) => {
+                tracing::warn!(%error, "a verdict could not be taken back; it is right until it expires")
+            }
         }
     }
 }

@@ -376,10 +376,13 @@ impl Sessions {
         self.live.values_mut().find(|session| session.id == id)
     }
 
-    /// The policy of another session if it is the same: most of its memory is theirs together then.
-    pub fn shared(&self, engine: Engine) -> Engine {
-        let same = |session: &&Session| session.engine.digest() == engine.digest();
-        self.live.values().find(same).map_or_else(|| engine.clone(), |session| session.engine.clone())
+    /// The policy of another session if that was made of the same sources and is the same: most of its memory is theirs
+    /// together then.
+    pub fn shared(&self, engine: Engine, sources: &Sources) -> Engine {
+        let same =
+            |session: &&Session| session.engine.digest() == engine.digest() && session.sources == *sources;
+        let other = self.live.values().find(same).map(|session| session.engine.clone());
+        other.unwrap_or(engine)
     }
 
     /// All of them.
