@@ -140,19 +140,23 @@ static long unmanaged_step(__u32 step, struct round *round)
 	return 0;
 }
 
-/* As decide_open in hooks/file.h. */
+/* The own file is decided, with what its folder remembers of the path; NULL: it was not allowed. */
+static __always_inline struct call *decide_own(struct authz_task *task)
+{
+	struct call *call = begin(task, AUTHZ_FILE_READ);
+
+	if (!call)
+		return NULL;
+	put_file(call, own_file());
+	return decide(call) ? NULL : call;
+}
+
+/* As decide_file in hooks/file.h. */
 static long decide_step(__u32 step, struct round *round)
 {
 	struct authz_task *task = managed();
-	struct call *call;
 
-	if (!task)
-		return 1;
-	call = begin(task, AUTHZ_FILE_READ);
-	if (!call)
-		return 1;
-	put_file(call, own_file());
-	if (decide(call))
+	if (!task || !decide_own(task))
 		return 1;
 	round->found++;
 	return 0;
@@ -189,11 +193,8 @@ static long within_step(__u32 step, struct round *round)
 		round->found++;
 		return 0;
 	}
-	call = begin(task, AUTHZ_FILE_READ);
+	call = decide_own(task);
 	if (!call)
-		return 1;
-	put_file(call, own_file());
-	if (decide(call))
 		return 1;
 	if (holds_within(call))
 		remember_file_within(call, own_file());

@@ -80,7 +80,7 @@ static __always_inline int decide_address(struct authz_task *task, __u8 action, 
 		put_ipv6(a, &in6, action == AUTHZ_NET_CONNECT);
 	call->event.object = AUTHZ_OBJ_ADDRESS;
 	call->event.path_len = sizeof(*a);
-	return bounded(decide(call));
+	return decide(call);
 }
 
 SEC("lsm/socket_connect")
@@ -130,7 +130,7 @@ static __always_inline int decide_unix(struct authz_task *task, struct sock *oth
 		put_untyped(call, mnt, dentry);
 		if (call->event.object == AUTHZ_OBJ_PATH)
 			call->event.object = AUTHZ_OBJ_UNIX_PATH;
-		return bounded(decide(call));
+		return decide(call);
 	}
 	call->event.object = AUTHZ_OBJ_UNIX_ABSTRACT;
 	len = BPF_CORE_READ(addr, len);
@@ -143,7 +143,7 @@ static __always_inline int decide_unix(struct authz_task *task, struct sock *oth
 				  (char *)addr + bpf_core_type_size(struct unix_address) + UNIX_SUN_PATH + 1))
 		return fail(task, call, AUTHZ_CAUSE_READ);
 	call->event.path_len = len & 127;
-	return bounded(decide(call));
+	return decide(call);
 }
 
 SEC("lsm/unix_stream_connect")

@@ -15,7 +15,7 @@ static __always_inline int decide_pid(struct authz_task *task, __u8 action, __u3
 	call->event.target_pid = tgid;
 	if (tgid == daemon_tgid())	/* in every policy, and in observe mode too */
 		return fail(task, call, AUTHZ_CAUSE_GUARD), -EACCES;
-	return bounded(decide(call));
+	return decide(call);
 }
 
 static __always_inline int decide_process(struct authz_task *task, __u8 action, struct task_struct *target)

@@ -27,7 +27,7 @@ static __always_inline int decide_name(struct authz_task *task, __u8 action, con
 	if (bpf_probe_read_kernel(call->event.data, len & 31, name))
 		return fail(task, call, AUTHZ_CAUSE_READ);
 	call->event.path_len = len & 31;
-	return bounded(decide(call));
+	return decide(call);
 }
 
 #define SYSTEM_HOOK(action, literal)                                                               \

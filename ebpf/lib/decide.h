@@ -258,9 +258,9 @@ static __noinline int answered_by_table(struct call *call)
 }
 
 /* What changes something or starts a program is recorded one by one; reads are counted by region. */
-static __always_inline bool_t leaves_trace(__u8 action, __u8 role)
+static __always_inline bool_t leaves_trace(struct authz_event *e)
 {
-	return action != AUTHZ_FILE_READ && role != AUTHZ_ROLE_LIBRARY;
+	return e->action != AUTHZ_FILE_READ && e->role != AUTHZ_ROLE_LIBRARY;
 }
 
 /*
@@ -271,7 +271,7 @@ static __always_inline bool_t no_room(struct authz_task *task, struct authz_sess
 {
 	__u64 now;
 
-	if (!leaves_trace(call->event.action, call->event.role) || session->mode != AUTHZ_MODE_ENFORCE ||
+	if (!leaves_trace(&call->event) || session->mode != AUTHZ_MODE_ENFORCE ||
 	    bpf_ringbuf_query(&events, BPF_RB_AVAIL_DATA) < RING_FULL) {
 		call->room_until = 0;
 		return 0;
@@ -325,7 +325,7 @@ __attribute__((noinline)) int decide_call(__u32 action)
 	if (effect == AUTHZ_EFFECT_DENY) {
 		call->event.kind = AUTHZ_KIND_DENIED;
 		send(task, call);
-	} else if ((session->flags & AUTHZ_SESSION_AUDIT_EACH) || leaves_trace(call->event.action, call->event.role)) {
+	} else if ((session->flags & AUTHZ_SESSION_AUDIT_EACH) || leaves_trace(&call->event)) {
 		call->event.kind = AUTHZ_KIND_ALLOWED;
 		if (!send(task, call))
 			__sync_fetch_and_add(&v->sent, 1);

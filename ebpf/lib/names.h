@@ -168,14 +168,14 @@ __attribute__((noinline)) int decide_named(__u64 mount, __u32 object, __u32 acti
 		/* Nothing holds the mount: if it was unmounted meanwhile, its path is cut short. */
 		if (mount_kind(mnt) != kind)
 			call->event.object = AUTHZ_OBJ_BROKEN;
-		return bounded(decide(call));
+		return decide(call);
 	}
 	describe_inode(call, BPF_CORE_READ(dentry, d_inode));
 	call->event.object = object;
 	call->torn = call->names.torn;
 	if (object == AUTHZ_OBJ_ANON)
 		put_anonymous(&call->event, dentry);
-	return bounded(decide(call));
+	return decide(call);
 }
 
 /* By each name in turn, until one is refused. */
