@@ -11,7 +11,7 @@
 #include <linux/types.h>
 #endif
 
-#define AUTHZ_ABI_VERSION 5
+#define AUTHZ_ABI_VERSION 6
 #define AUTHZ_PATH_MAX 4096	/* bytes of a path with its NUL; longer fails closed */
 #define AUTHZ_KEY_MAX 240	/* bytes of a path in the verdict table: what lies behind counts for no region */
 #define AUTHZ_VERDICTS_MAX 65536	/* remembered verdicts of one instance */
@@ -122,6 +122,12 @@ enum authz_cause {
 #define AUTHZ_SESSION_DOMAIN_PER_CRED 4u	/* the policy reads the user */
 #define AUTHZ_SESSION_AUDIT_EACH 8u		/* send an event for each remembered allow */
 #define AUTHZ_SESSION_DOMAIN_PER_CALL 16u	/* the policy reads the tool call */
+#define AUTHZ_SESSION_NAMES 32u			/* the policy looks for names in paths */
+
+/* The bit of a name in a session's filter, by its first two bytes (0: it has one only) and its length. */
+#define AUTHZ_NAME_WORDS 8
+#define AUTHZ_NAME_BIT(first, second, len)                                                         \
+	((((first) | (second) << 8 | (len) << 16) * 0x9e3779b1u >> 20) % (64 * AUTHZ_NAME_WORDS))
 
 #define AUTHZ_EVENT_UNLINKED 1u		/* the object has no name any more */
 #define AUTHZ_EVENT_MULTILINK 2u	/* regular file with more than one hard link */
@@ -147,7 +153,7 @@ struct authz_session {
 	__u32 flags;
 	__u32 calls;		/* number of the set of tool calls that are open; 0: none */
 	__u64 hold_ns;		/* longest hold */
-	__u64 names;		/* in which bits the names show that its policy looks for; 0: none */
+	__u64 names[AUTHZ_NAME_WORDS];	/* in which bits the names show that its policy looks for (AUTHZ_NAME_BIT) */
 	__u32 names_version;	/* of its names in `name_groups`, never used again for others; 0: they are being changed */
 	__u32 pad;
 };
@@ -195,7 +201,7 @@ struct authz_verdict {
 	__u32 sent;		/* of the hits, those with an event of their own; wraps */
 	__u64 evaluation;	/* the daemon's number of the evaluation it came from */
 	__u64 expires_ns;	/* CLOCK_MONOTONIC; 0: never */
-	__u64 hits;		/* counted by the kernel */
+	__u64 hits;		/* counted by the kernel, but for the use that it was asked for */
 	__u32 serial;		/* 0: none */
 	__u32 pad;
 };
@@ -260,7 +266,7 @@ struct authz_event {
 #define AUTHZ_EVENT_HEADER (sizeof(struct authz_event) - AUTHZ_DATA_MAX)
 
 _Static_assert(sizeof(struct authz_task) == 24, "authz_task");
-_Static_assert(sizeof(struct authz_session) == 40, "authz_session");
+_Static_assert(sizeof(struct authz_session) == 96, "authz_session");
 _Static_assert(sizeof(struct authz_name) == 32, "authz_name");
 _Static_assert(sizeof(struct authz_state) == 24, "authz_state");
 _Static_assert(sizeof(struct authz_verdict_key) == 12 + AUTHZ_KEY_MAX, "authz_verdict_key");

@@ -314,14 +314,14 @@ __attribute__((noinline)) int decide_call(__u32 action)
 	if (no_room(task, session, call))
 		return -ERESTARTNOINTR;
 	count(AUTHZ_COUNT_HITS);
-	__sync_fetch_and_add(&v->hits, 1);
 	effect = call->event.effect;
-	/* Held for this verdict: it is on record. A slot that stayed would let the same call, made again once the
-	 * table no longer has it, wait for an answer. */
+	/* Held for this verdict: it is on record, and no use beside that. A slot that stayed would let the same call,
+	 * made again once the table no longer has it, wait for an answer. */
 	if ((task->awaiting || effect == AUTHZ_EFFECT_DENY) && answered_by_table(call)) {
 		task->awaiting = 0;
 		return obey(task, effect);
 	}
+	__sync_fetch_and_add(&v->hits, 1);
 	if (effect == AUTHZ_EFFECT_DENY) {
 		call->event.kind = AUTHZ_KIND_DENIED;
 		send(task, call);

@@ -59,7 +59,7 @@ static __always_inline bool_t recall(struct call *call, struct vfsmount *mnt, st
 	barrier();
 	if ((version & 1) || !is_about(folder, mnt, dentry))
 		return 0;
-	if (call->filter && (!call->names_version || folder->names_version != call->names_version))
+	if (call->named && (!call->names_version || folder->names_version != call->names_version))
 		return 0;
 	renames = folder->renames;
 	mounts = folder->mounts;
@@ -79,8 +79,8 @@ static __always_inline bool_t recall(struct call *call, struct vfsmount *mnt, st
 		return 0;
 	}
 	e->data[len] = '/';
-	if (call->filter)
-		note_name(call, name, e->data[len + 1], name_len);
+	if (call->named)
+		note_name(call, name, e->data[len + 1], e->data[len + 2], name_len);
 	barrier();
 	if (VOLATILE(folder->version) != version || !unchanged(renames, mounts))
 		return 0;
@@ -88,7 +88,7 @@ static __always_inline bool_t recall(struct call *call, struct vfsmount *mnt, st
 	call->walked.mounts = mounts;
 	call->walked.folder_len = len;
 	e->path_len = len + 1 + name_len;
-	e->names = call->filter ? call->mask : 0;
+	e->names = call->named ? call->mask : 0;
 	e->object = AUTHZ_OBJ_PATH;
 	return 1;
 }
@@ -128,7 +128,7 @@ static __always_inline void remember(struct call *call, struct vfsmount *mnt, st
 	folder->since = bpf_jiffies64();
 	folder->renames = call->walked.renames;
 	folder->mounts = call->walked.mounts;
-	folder->names_version = call->filter ? call->names_version : 0;
+	folder->names_version = call->named ? call->names_version : 0;
 	folder->mask = call->walked.mask;
 	folder->len = len;
 	__builtin_memset(folder->within, 0, sizeof(folder->within));

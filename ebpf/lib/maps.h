@@ -70,7 +70,7 @@ struct call {
 	__u32 stopping;		/* a stop was sent that has to be taken back (signal.h) */
 	__u32 torn;		/* the object's path changed at each try */
 	__u32 mask;		/* groups of names in the path walked last */
-	__u64 filter;		/* authz_session.names */
+	__u32 named;		/* the policy looks for names */
 	__u32 names_version;	/* of authz_session */
 	struct walked walked;
 	struct authz_region region;	/* where the table has the verdict that was found; serial 0: nowhere */

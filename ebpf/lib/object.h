@@ -54,7 +54,7 @@ static __always_inline struct call *begin(struct authz_task *task, __u8 action)
 	call->torn = 0;
 	/* Before the names themselves: no older ones go by a newer number. */
 	call->names_version = session ? VOLATILE(session->names_version) : 0;
-	call->filter = session ? VOLATILE(session->names) : 0;
+	call->named = session && (session->flags & AUTHZ_SESSION_NAMES);
 	call->inode = NULL;
 	call->region.serial = 0;
 	return call;

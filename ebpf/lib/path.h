@@ -47,22 +47,25 @@ static __always_inline int read_component(struct component *c, struct dentry *de
 	return 0;
 }
 
-/* Whether the policy may look for a name of this length and first byte in paths. */
-static __always_inline bool_t may_be_named(__u64 filter, __u32 first, __u32 len)
+/* Whether the policy may look for a name of this length in paths that begins so; of one byte the second is 0. */
+static __always_inline bool_t may_be_named(struct authz_session *session, __u32 first, __u32 second, __u32 len)
 {
-	return filter >> ((first ^ len * 7) & 63) & 1;
+	__u32 bit = AUTHZ_NAME_BIT(first, second, len);
+
+	return session->names[bit / 64 & (AUTHZ_NAME_WORDS - 1)] >> (bit & 63) & 1;
 }
 
 /*
  * Whether the policy looks for the name in paths. The filter lets few others through to the table. A name that
  * could not be read is in every group: no verdict rests on a bit that is set.
  */
-static __always_inline void note_name(struct call *call, const unsigned char *name, __u32 first, __u32 len)
+static __always_inline void note_name(struct call *call, const unsigned char *name, __u32 first, __u32 second, __u32 len)
 {
 	struct authz_name key = { .session = call->event.session };
+	struct authz_session *session = bpf_map_lookup_elem(&sessions, &key.session);
 	__u32 *groups;
 
-	if (!may_be_named(call->filter, first, len) || len > AUTHZ_NAME_MAX)
+	if (len > AUTHZ_NAME_MAX || (session && !may_be_named(session, first, len > 1 ? second : 0, len)))
 		return;
 	if (bpf_probe_read_kernel(key.name, len, name)) {
 		count(AUTHZ_CAUSE_READ);
@@ -113,8 +116,9 @@ static long walk_step(__u32 step, struct walk *w)
 		w->result = AUTHZ_OBJ_BROKEN;
 		return 1;
 	}
-	if (w->call->filter)
-		note_name(w->call, c.name, w->call->event.data[AUTHZ_WALK_BASE + pos + 1], len);
+	if (w->call->named)
+		note_name(w->call, c.name, w->call->event.data[AUTHZ_WALK_BASE + pos + 1],
+			  w->call->event.data[AUTHZ_WALK_BASE + pos + 2], len);
 	if (!step) {
 		w->call->walked.parent = (__u64)c.parent;
 		w->call->walked.name_len = len;

@@ -17,20 +17,20 @@ static __always_inline bool_t names_of(struct authz_session *session, struct fol
 				       __u8 *names)
 {
 	__u32 version = VOLATILE(session->names_version);	/* before the names: as in begin() */
-	__u64 filter = VOLATILE(session->names);
-	__u8 first = 0;
+	__u32 len = dentry->d_name.len;
+	__u8 first[2] = {};
 
 	*names = 0;
-	if (!filter)
+	if (!(session->flags & AUTHZ_SESSION_NAMES))
 		return 1;
 	if (!version || folder->names_version != version)
 		return 0;
-	if (bpf_probe_read_kernel(&first, sizeof(first), dentry->d_name.name)) {
+	if (bpf_probe_read_kernel(first, sizeof(first), dentry->d_name.name)) {	/* of one byte: with its NUL */
 		count(AUTHZ_CAUSE_READ);
 		return 0;
 	}
 	*names = folder->mask;
-	return !may_be_named(filter, first, dentry->d_name.len);
+	return !may_be_named(session, first[0], first[1], len);
 }
 
 /* Whether the folder's inode knows that this is allowed. False says nothing. */

@@ -1,10 +1,12 @@
 """Builds, bare and in a session that has begun before, in turn: make of C files, cargo build of a small crate."""
 import glob
+import json
 import os
 import shutil
 import statistics
 import subprocess
 import sys
+import time
 
 from figures import find_cargo
 
@@ -13,41 +15,65 @@ SOURCES = 12
 ROUNDS = 5
 
 
-def busy():
-    """Nanoseconds that the machine's processors have worked, in hundredths of a second."""
-    user, nice, system, _idle, _iowait, irq, softirq = map(int, open("/proc/stat").readline().split()[1:8])
-    return (user + nice + system + irq + softirq) * 10_000_000
-
-
-def of_process(pid):
+def of_threads(pid):
     """Nanoseconds of a processor that the threads of a process have had."""
     return sum(int(open(path).read().split()[0]) for path in glob.glob(f"/proc/{pid}/task/*/schedstat"))
 
 
-class Shell:
-    """A shell that does what it is told; `before` is what starts it."""
+def processes_of(state):
+    """Those of authz that keep a ledger there: what decides and records, beside the command itself."""
+    found = []
+    for path in glob.glob("/proc/[0-9]*/cmdline"):
+        try:
+            words = open(path, "rb").read().split(b"\0")
+        except OSError:
+            continue  # it has ended
+        if os.fsencode(state) in words and words[0].endswith((b"authz", b"/exe")):
+            found.append(int(path.split("/")[2]))
+    return found
 
-    def __init__(self, before=()):
-        self.process = subprocess.Popen([*before, "sh"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+class Builder:
+    """A process that builds when it is told; `before` is what starts it, `state` the ledger's folder if it is authz."""
+
+    def __init__(self, before=(), state=None):
+        self.process = subprocess.Popen([*before, "python3", __file__], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self.state = state
 
     def take(self, folder, clean, command):
-        """What a command takes in a folder, once what it makes is away (which counts in all but the first): nanoseconds,
-        those of the machine's work, and of that without the process that started the shell, which is authz or itself."""
+        """What a command takes in a folder, once what it makes is away: nanoseconds, those of a processor that it and its
+        children had, and these with what authz had meanwhile."""
         print(f"bench: {command}", file=sys.stderr, flush=True)
-        before = busy(), of_process(self.process.pid)
-        self.process.stdin.write(f"cd {folder} && rm -rf {clean}; s=$(date +%s%N); {command} > log 2>&1 < /dev/null; "
-                                 f"echo $? $s $(date +%s%N)\n")
+        own = processes_of(self.state) if self.state else []
+        if self.state and not own:
+            sys.exit(f"bench: no process of authz keeps a ledger in {self.state}")
+        before = sum(map(of_threads, own))
+        self.process.stdin.write(json.dumps([folder, clean, command]) + "\n")
         self.process.stdin.flush()
-        status, since, until = map(int, self.process.stdout.readline().split())
+        status, took, work = json.loads(self.process.stdout.readline())
         if status:
             sys.exit(f"bench: {command} FAILED in {self.process.args}, status {status}: "
                      f"{open(os.path.join(folder, 'log')).read()[-500:]}")
-        work = busy() - before[0]
-        return until - since, work, work - (of_process(self.process.pid) - before[1])
+        if own:
+            time.sleep(1.5)  # until what was done is recorded and signed
+        return took, work, work + sum(map(of_threads, own)) - before
 
     def end(self):
         self.process.stdin.close()
         self.process.wait(120)
+
+
+def serve():
+    """The builder's part: does what the lines of standard input say."""
+    for line in sys.stdin:
+        folder, clean, command = json.loads(line)
+        shutil.rmtree(os.path.join(folder, clean), ignore_errors=True)
+        with open(os.path.join(folder, "log"), "w") as log:
+            since = time.monotonic_ns()
+            process = subprocess.Popen(["sh", "-c", command], cwd=folder, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+            _, status, usage = os.wait4(process.pid, 0)
+            took = time.monotonic_ns() - since
+        print(json.dumps([status, took, round((usage.ru_utime + usage.ru_stime) * 1e9)]), flush=True)
 
 
 def c_files(folder):
@@ -75,7 +101,7 @@ def part(folder, rows, backend, emulated, unit, scale):
     find_cargo()
     # Emulated, a build mostly waits for files of the host: what counts is work.
     measures = {0: "the session's start apart"} if not emulated else {
-        1: "the machine's work", 2: "the machine's work without the daemon's, which another processor would do"}
+        1: "the processor time of the build itself", 2: "the same with what authz's own processes had meanwhile"}
     for name, prepare in ((f"make of {SOURCES} C files", c_files), ("cargo build of one file", crate)):
         work = os.path.join(folder, prepare.__name__)
         os.makedirs(work)
@@ -83,22 +109,26 @@ def part(folder, rows, backend, emulated, unit, scale):
         if not shutil.which(program):
             print(f"bench: {name} is skipped: there is no {program}", file=sys.stderr, flush=True)
             continue
-        bare = Shell()
-        under = Shell(["authz", "exec", "--backend", backend, "--quiet", "--policy", POLICY, "--workspace", work,
-                       "--state", f"{work}.state", "--"])
+        bare = Builder()
+        under = Builder(["authz", "exec", "--backend", backend, "--quiet", "--policy", POLICY, "--workspace", work,
+                         "--state", f"{work}.state", "--"], f"{work}.state")
         times = {bare: [], under: []}
         for turn in range(ROUNDS + 1):
-            for shell in (bare, under)[::-1 if turn % 2 else 1]:
-                took = shell.take(work, clean, command)
+            for builder in (bare, under)[::-1 if turn % 2 else 1]:
+                took = builder.take(work, clean, command)
                 if turn:
-                    times[shell].append(took)
+                    times[builder].append(took)
         bare.end()
         under.end()
         for measure, what in measures.items():
-            without, so = ([took[measure] for took in times[shell]] for shell in (bare, under))
+            without, so = ([took[measure] for took in times[builder]] for builder in (bare, under))
             ratios = [b / a for a, b in zip(without, so)]
             over = 100 * (statistics.median(ratios) - 1)
-            rows.add(f"{name}, {backend}" + (", without the daemon" if measure == 2 else ""), "x bare", ratios,
+            rows.add(f"{name}, {backend}" + (", authz's processes too" if measure == 2 else ""), "x bare", ratios,
                      f"{POLICY}, {what}; {ROUNDS} rounds in turn after one that is not counted; medians "
                      f"{statistics.median(without) / scale:.0f} {unit} bare, {statistics.median(so) / scale:.0f} {unit} so; "
                      f"{over:+.1f} %", "<= 1.05 x bare", "met" if over <= 5 else "missed")
+
+
+if __name__ == "__main__":
+    serve()

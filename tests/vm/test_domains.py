@@ -1,5 +1,6 @@
 """What a policy reads besides the resource: its verdicts follow, and are remembered only as far."""
 
+import json
 import pathlib
 import shutil
 import time
@@ -129,9 +130,39 @@ def subject():
           and control.numbers(run.stdout) == [0, 0, 13, 13] and "uid 0" in run.stdout, (run, bare))
 
 
+AT_ONCE = r"""
+import os, sys, threading
+first, fd = threading.Barrier(4), os.open(sys.argv[1], os.O_RDONLY)
+def reads():
+    for number in range(30):
+        first.wait()
+        os.close(os.open(f"{number}", os.O_RDONLY, dir_fd=fd))
+threads = [threading.Thread(target=reads) for _ in range(4)]
+for thread in threads: thread.start()
+for thread in threads: thread.join()
+"""
+
+
+def at_once():
+    """Threads that ask the same thing at the same time: each of their operations counts, and once."""
+    top = control.folder("x")
+    for number in range(30):
+        (top / "x" / str(number)).write_text("")
+    # The file itself is looked at, so that each is asked about.
+    policy = 'allow contains {"id": "any", "reason": "r"} if count(input.resource.id) > 0\n'
+    run = harness.authz_exec(policy, ["/usr/bin/python3", "-c", AT_ONCE, str(top / "x")], audit_each=True, json=True)
+    last = json.loads(run.stderr.splitlines()[-1]) if run.stderr.strip().endswith("}") else {}
+    summary = last.get("summary", {})
+    made = [entry for entry in control.ledger("--session", last.get("session", "none")) if entry["kind"] in ("decision", "remembered")]
+    opened = [entry for entry in made if entry.get("resource", {}).get("id", "").startswith(str(top / "x") + "/")]
+    check("domains: what threads ask at once is recorded each time", len(opened) == 4 * 30, (len(opened), run.stderr[-300:]))
+    check("domains: and counted once", len(made) == summary.get("operations") and not summary.get("lost"), (len(made), summary))
+
+
 def run():
     assert pathlib.Path(control.probe()).exists()
     tool()
     neither()
     clock()
     subject()
+    at_once()

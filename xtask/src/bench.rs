@@ -9,10 +9,14 @@ use anyhow::{Context, Result, ensure};
 use serde::{Deserialize, Serialize};
 
 use crate::demo::{self, Place};
-use crate::{apt, project, setup, suite, vm};
+use crate::{apt, disk, project, setup, suite, vm};
 
 /// How long the kernel part may take, emulated.
 const KERNEL_LIMIT: Duration = Duration::from_secs(1800);
+
+/// Where compilers of C and their headers and libraries are; not all are everywhere.
+const BUILD_FOLDERS: [&str; 5] =
+    ["/usr/bin", "/usr/include", "/usr/lib/gcc", "/usr/libexec/gcc", "/usr/lib/x86_64-linux-gnu"];
 
 /// A part of the measurements.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -88,9 +92,7 @@ pub fn run(only: &[Part], place: Place, kernel: &str, json: bool) -> Result<u8> 
     if wanted(Part::Trace) {
         let authz = vm::build_authz()?;
         add("trace", "native", part_here(&["--trace", "seccomp"], "trace.jsonl", &authz));
-        let arguments = ["--trace", "bpf-lsm", "--emulated"];
-        let env = cargo().into_iter().collect();
-        add("trace", &format!("VM {kernel}"), emulated(&arguments, "trace.jsonl", env, kernel, &authz));
+        add("trace", &format!("VM {kernel}"), trace_in_machine(kernel, &authz));
     }
     if only.contains(&Part::Growth) {
         add("growth", "native", native(&["--growth"]));
@@ -146,7 +148,7 @@ fn seccomp() -> Result<Vec<Row>> {
 
 fn in_kernel(here: bool, kernel: &str, authz: &Path) -> Result<Vec<Row>> {
     if !here {
-        return emulated(&["--emulated"], "bench.jsonl", vec![], kernel, authz);
+        return emulated(&["--emulated"], "bench.jsonl", |_| {}, kernel, authz);
     }
     let file = no_longer(results("here")?.join("bench.jsonl"))?;
     let status = demo::on_this_kernel("tests/bench/run", &[], authz)?;
@@ -174,6 +176,24 @@ fn share_in_machine(kernel: &str, authz: &Path) -> Result<Vec<Row>> {
     read(&file)
 }
 
+/// What builds read lies on a disk of the machine's own, as it does where people build.
+fn trace_in_machine(kernel: &str, authz: &Path) -> Result<Vec<Row>> {
+    let cargo = cargo();
+    let toolchain = cargo.as_ref().and_then(|(_, path)| Path::new(path).ancestors().nth(2));
+    let folders: Vec<PathBuf> = (BUILD_FOLDERS.iter().map(PathBuf::from))
+        .chain(toolchain.iter().flat_map(|folder| ["bin", "lib"].map(|name| folder.join(name))))
+        .filter(|folder| folder.is_dir())
+        .collect();
+    eprintln!("xtask: copying {} folders into an image", folders.len());
+    let disk = disk::image(&folders)?;
+    let arguments = ["--trace", "bpf-lsm", "--emulated", "--disk", "/dev/vda"];
+    let change = |request: &mut vm::Request| {
+        request.env.extend(cargo);
+        request.disk = Some(disk);
+    };
+    emulated(&arguments, "trace.jsonl", change, kernel, authz)
+}
+
 /// Names the compiler itself: rustup's stand-in would look for what is new.
 fn cargo() -> Option<(String, String)> {
     let output = Command::new("rustup").args(["which", "cargo"]).output().ok()?;
@@ -192,14 +212,14 @@ fn peers(kernel: &str, authz: &Path) -> Result<Vec<Row>> {
         eprintln!("xtask: fapolicyd is left out: {error:#}");
     }
     let env = program.exists().then(|| ("FAPOLICYD".into(), root.to_string_lossy().into_owned()));
-    emulated(&["--peers"], "peers.jsonl", env.into_iter().collect(), kernel, authz)
+    emulated(&["--peers"], "peers.jsonl", |request| request.env.extend(env), kernel, authz)
 }
 
 /// Runs the bench in a machine whose clock counts instructions.
 fn emulated(
     arguments: &[&str],
     file: &str,
-    env: Vec<(String, String)>,
+    change: impl FnOnce(&mut vm::Request),
     kernel: &str,
     authz: &Path,
 ) -> Result<Vec<Row>> {
@@ -209,7 +229,7 @@ fn emulated(
     request.accel = vm::Accel::Icount;
     request.cpus = 1; // two take turns on one clock: each would count the other's instructions
     request.timeout = KERNEL_LIMIT;
-    request.env.extend(env);
+    change(&mut request);
     let status = vm::run(&request, &mut std::io::stderr(), &mut std::io::stderr())?;
     ensure!(status == 0, "tests/bench/run {} ended with {status}", arguments.join(" "));
     read(&file)

@@ -10,6 +10,8 @@ pub mod codegen;
 #[cfg(feature = "cli")]
 pub mod demo;
 #[cfg(feature = "cli")]
+mod disk;
+#[cfg(feature = "cli")]
 pub mod kernels;
 #[cfg(feature = "cli")]
 mod program;

@@ -60,6 +60,9 @@ struct VmArgs {
     /// A folder of this machine that the command may change, at the same path
     #[arg(long, value_name = "HOSTDIR")]
     rw: Vec<PathBuf>,
+    /// An image that the command finds as /dev/vda, once the module virtio_blk is loaded; writes are thrown away
+    #[arg(long, value_name = "FILE")]
+    disk: Option<PathBuf>,
     /// A variable for the command
     #[arg(long, value_name = "KEY=VALUE", value_parser = variable)]
     env: Vec<(String, String)>,
@@ -198,6 +201,7 @@ fn run_vm(args: VmArgs) -> Result<ExitCode> {
         for dir in args.rw {
             request.rw.push(dir.canonicalize().with_context(|| format!("--rw {}", dir.display()))?);
         }
+        request.disk = args.disk;
         Ok(request)
     };
     let request = match prepare() {

@@ -149,7 +149,7 @@ fn kernel_table() -> Result<Vec<Row>> {
             let key = key(name(filled));
             let (bits, bytes) =
                 verdict_key((filled / SESSION_MAX) as u32 + 1, &key, (key.name.len() + 1) * 8);
-            let entry = Entry { effect: AUTHZ_EFFECT_ALLOW, evaluation: 1, expires_ns: 0, counted: 0 };
+            let entry = Entry { effect: AUTHZ_EFFECT_ALLOW, evaluation: 1, expires_ns: 0 };
             let place = table.place().context("the table is full")?;
             table.insert(place, bits, bytes, entry)?;
             filled += 1;

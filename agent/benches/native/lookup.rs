@@ -178,7 +178,7 @@ impl Bench {
         let bits = name.len() * 8 + if name.ends_with(b"/") { 0 } else { 8 };
         let (bits, key) = verdict_key(DOMAIN, &key, bits);
         let place = self.table.place().context("the table is full")?;
-        let entry = Entry { effect: AUTHZ_EFFECT_ALLOW, evaluation: 1, expires_ns: 0, counted: 0 };
+        let entry = Entry { effect: AUTHZ_EFFECT_ALLOW, evaluation: 1, expires_ns: 0 };
         self.table.insert(place, bits, key, entry)?;
         self.entries.push((bits, key, place));
         Ok(())

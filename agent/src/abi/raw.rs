@@ -2,7 +2,7 @@
 #![allow(missing_docs, non_camel_case_types, non_upper_case_globals, reason = "generated")]
 #![allow(clippy::undocumented_unsafe_blocks, clippy::multiple_unsafe_ops_per_block, reason = "generated")]
 
-pub const AUTHZ_ABI_VERSION: u32 = 5;
+pub const AUTHZ_ABI_VERSION: u32 = 6;
 pub const AUTHZ_PATH_MAX: u32 = 4096;
 pub const AUTHZ_KEY_MAX: u32 = 240;
 pub const AUTHZ_VERDICTS_MAX: u32 = 65536;
@@ -23,6 +23,8 @@ pub const AUTHZ_SESSION_DOMAIN_PER_FORK: u32 = 2;
 pub const AUTHZ_SESSION_DOMAIN_PER_CRED: u32 = 4;
 pub const AUTHZ_SESSION_AUDIT_EACH: u32 = 8;
 pub const AUTHZ_SESSION_DOMAIN_PER_CALL: u32 = 16;
+pub const AUTHZ_SESSION_NAMES: u32 = 32;
+pub const AUTHZ_NAME_WORDS: u32 = 8;
 pub const AUTHZ_EVENT_UNLINKED: u32 = 1;
 pub const AUTHZ_EVENT_MULTILINK: u32 = 2;
 pub const AUTHZ_EVENT_DIRECTORY: u32 = 4;
@@ -132,13 +134,13 @@ pub struct authz_session {
     pub flags: __u32,
     pub calls: __u32,
     pub hold_ns: __u64,
-    pub names: __u64,
+    pub names: [__u64; 8usize],
     pub names_version: __u32,
     pub pad: __u32,
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
-    ["Size of authz_session"][::core::mem::size_of::<authz_session>() - 40usize];
+    ["Size of authz_session"][::core::mem::size_of::<authz_session>() - 96usize];
     ["Alignment of authz_session"][::core::mem::align_of::<authz_session>() - 8usize];
     ["Offset of field: authz_session::mode"][::core::mem::offset_of!(authz_session, mode) - 0usize];
     ["Offset of field: authz_session::generation"]
@@ -148,8 +150,8 @@ const _: () = {
     ["Offset of field: authz_session::hold_ns"][::core::mem::offset_of!(authz_session, hold_ns) - 16usize];
     ["Offset of field: authz_session::names"][::core::mem::offset_of!(authz_session, names) - 24usize];
     ["Offset of field: authz_session::names_version"]
-        [::core::mem::offset_of!(authz_session, names_version) - 32usize];
-    ["Offset of field: authz_session::pad"][::core::mem::offset_of!(authz_session, pad) - 36usize];
+        [::core::mem::offset_of!(authz_session, names_version) - 88usize];
+    ["Offset of field: authz_session::pad"][::core::mem::offset_of!(authz_session, pad) - 92usize];
 };
 #[repr(C)]
 #[derive(Debug, Default, Copy, Clone)]

@@ -15,7 +15,7 @@ use crate::abi::raw::*;
 use crate::clock::monotonic_ns;
 use crate::event::{Event, Key, Mode};
 use crate::pipeline::{Answer, EventSource, Recalled, Remembered, Verdict, VerdictSink};
-use crate::policy::names::{Names, filter_bit};
+use crate::policy::names::Names;
 use crate::session::Session;
 use crate::sys::peer::{Peer, pidfd_open};
 
@@ -214,8 +214,6 @@ impl VerdictSink for Kernel {
             effect: if verdict.allow { AUTHZ_EFFECT_ALLOW } else { AUTHZ_EFFECT_DENY },
             evaluation: verdict.evaluation,
             expires_ns: verdict.ttl.map_or(0, |ttl| monotonic_ns() + ttl.as_nanos() as u64),
-            // The thread that waits will hit it once: that use is recorded already.
-            counted: u64::from(verdict.awaited),
         };
         verdicts.insert(place, length, key, entry).map_err(|error| {
             self.regions.remove(&regions::start(&point, 64 + bits));
@@ -265,13 +263,19 @@ fn kernel_session(session: &Session, flags: u32) -> authz_session {
     if reads.needs("context.tool") {
         flags |= AUTHZ_SESSION_DOMAIN_PER_CALL;
     }
+    let mut names = [0; AUTHZ_NAME_WORDS as usize];
+    for (name, _) in session.engine.names().iter() {
+        flags |= AUTHZ_SESSION_NAMES;
+        let bit = wire::name_bit(name);
+        names[bit / 64] |= 1 << (bit % 64);
+    }
     authz_session {
         mode: if session.mode == Mode::Enforce { AUTHZ_MODE_ENFORCE } else { AUTHZ_MODE_OBSERVE },
         generation: session.generation,
         flags,
         calls: session.calls.current(),
         hold_ns: (session.hold_timeout + GRACE).as_nanos() as u64,
-        names: session.engine.names().iter().fold(0, |filter, (name, _)| filter | filter_bit(name)),
+        names,
         ..authz_session::default()
     }
 }

@@ -23,8 +23,6 @@ pub struct Entry {
     pub evaluation: u64,
     /// By the monotonic clock, in nanoseconds; 0: never.
     pub expires_ns: u64,
-    /// The first hits, which are no news.
-    pub counted: u64,
 }
 
 /// A verdict that the programs may use.
@@ -74,7 +72,7 @@ impl Verdicts {
 
     /// Lets the programs decide what has the first bits of a key from now on. After an error the place is free.
     pub fn insert(&mut self, place: u32, bits: u32, key: VerdictKey, entry: Entry) -> Result<(), Error> {
-        let Entry { effect, evaluation, expires_ns, counted } = entry;
+        let Entry { effect, evaluation, expires_ns } = entry;
         // 0 is nobody's.
         self.last_serial = self.last_serial.checked_add(1).unwrap_or(1);
         let serial = self.last_serial;
@@ -89,7 +87,7 @@ impl Verdicts {
             return Err(error);
         }
         let start = wire::start_of(bits, &key);
-        self.used[place as usize] = Some(Used { serial, start, seen: counted as u32, hits: counted });
+        self.used[place as usize] = Some(Used { serial, start, seen: 0, hits: 0 });
         Ok(())
     }
 

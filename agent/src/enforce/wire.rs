@@ -284,6 +284,13 @@ pub fn name_key(session: u32, name: &[u8]) -> authz_name {
     key
 }
 
+/// The bit of a name in a session's filter: `AUTHZ_NAME_BIT`.
+pub fn name_bit(name: &[u8]) -> usize {
+    let byte = |index: usize| u32::from(name.get(index).copied().unwrap_or_default());
+    let word = byte(0) | byte(1) << 8 | (name.len() as u32) << 16;
+    (word.wrapping_mul(0x9e37_79b1) >> 20) as usize % (64 * AUTHZ_NAME_WORDS as usize)
+}
+
 /// How many leading bits of the key's name a verdict for the region takes; none: more than a table holds.
 pub fn significant_bits(key: &Key, region: Region) -> Option<usize> {
     let whole = (key.name.len() + 1) * 8;
@@ -337,6 +344,13 @@ mod tests {
         raw.data[..data.len()].copy_from_slice(data);
         raw.data[data.len()..data.len() + other.len()].copy_from_slice(other);
         raw
+    }
+
+    /// The numbers are what gcc makes of `AUTHZ_NAME_BIT`.
+    #[test]
+    fn the_bit_of_a_name_is_that_of_the_programs() {
+        let bits = [".ssh", "x", "sudo.x", "\u{e9}"].map(|name| name_bit(name.as_bytes()));
+        assert_eq!(bits, [6, 59, 122, 367]);
     }
 
     #[test]

@@ -97,8 +97,6 @@ pub struct Remembered<'a> {
     pub allow: bool,
     /// For how long.
     pub ttl: Option<Duration>,
-    /// A thread waits for it and will find it in the table.
-    pub awaited: bool,
     /// The number that an event will name it by.
     pub evaluation: u64,
 }
@@ -307,17 +305,16 @@ impl Pipeline {
             && domain != 0
             && let Some(key) = &event.key
         {
-            let awaited = ticket.is_some() && same_domain && ttl.is_none() && !event.multilink;
             if !allow {
                 self.flush();
             }
             let (layer, session) = (event.layer, event.session);
             let resource = event.operation.resource.id.clone();
             let number = self.know(Known { id, time, resource, layer, session, policy, evaluation });
-            let remembered =
-                Remembered { session, domain, key, region, allow, ttl, awaited, evaluation: number };
+            let finds_it = same_domain && ttl.is_none() && !event.multilink;
+            let remembered = Remembered { session, domain, key, region, allow, ttl, evaluation: number };
             match back_end.remember(remembered) {
-                Ok(()) => in_table = awaited,
+                Ok(()) => in_table = finds_it,
                 Err(error) => {
                     tracing::debug!(%error, "a verdict could not be remembered; it is asked for each time");
                 }

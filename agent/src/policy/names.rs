@@ -69,11 +69,6 @@ impl Names {
     }
 }
 
-/// In which bit of a session's filter a name shows. The kernel side computes the same, to look up few names.
-pub fn filter_bit(name: &[u8]) -> u64 {
-    1 << ((usize::from(name.first().copied().unwrap_or_default()) ^ (name.len() * 7)) & 63)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

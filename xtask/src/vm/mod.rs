@@ -60,6 +60,8 @@ pub struct Request {
     pub append: String,
     /// Host folders that keep what the command writes to them, visible at the same path.
     pub rw: Vec<PathBuf>,
+    /// An image that the command finds as /dev/vda; what it writes there is thrown away.
+    pub disk: Option<PathBuf>,
     /// Environment of the command beside `PATH`, `HOME`, `USER`, `LANG` and `TERM`.
     pub env: Vec<(String, String)>,
     /// How long the command may take.
@@ -80,6 +82,7 @@ impl Request {
             memory: 2048,
             append: String::new(),
             rw: Vec::new(),
+            disk: None,
             env: Vec::new(),
             timeout: Duration::from_secs(900),
             authz: None,

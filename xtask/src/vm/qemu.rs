@@ -172,6 +172,10 @@ fn command(request: &Request, dir: &Path) -> Result<Command> {
     for (number, path) in request.rw.iter().enumerate() {
         share(&format!("rw{number}"), path, "");
     }
+    if let Some(disk) = &request.disk {
+        let drive = format!("file={},id=disk,if=none,format=raw,snapshot=on", option(disk));
+        qemu.args(["-drive", &drive, "-device", "virtio-blk-pci,drive=disk"]);
+    }
     if !request.command.is_empty() {
         qemu.stdin(Stdio::null());
     }
