@@ -15,7 +15,7 @@ static __always_inline int decide_queue(struct dentry *dentry, __u8 action, __u3
 {
 	struct call *call;
 
-	if (BPF_CORE_READ(dentry, d_sb, s_magic) != MQUEUE_MAGIC)
+	if (dentry->d_sb->s_magic != MQUEUE_MAGIC)
 		return 0;
 	FILE_HOOK(task);
 	if (syscall_number() != (compat_call() ? compat : native))

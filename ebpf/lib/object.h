@@ -14,12 +14,14 @@ static __always_inline __u32 syscall_number(void)
 {
 	struct pt_regs *regs = (struct pt_regs *)bpf_task_pt_regs(bpf_get_current_task_btf());
 
-	return (__u32)BPF_CORE_READ(regs, orig_ax);
+	return (__u32)regs->orig_ax;
 }
 
 static __always_inline bool_t compat_call(void)
 {
-	return !!(BPF_CORE_READ(bpf_get_current_task_btf(), thread_info.status) & TS_COMPAT);
+	struct task_struct *current = bpf_get_current_task_btf();
+
+	return !!(current->thread_info.status & TS_COMPAT);
 }
 
 /*
@@ -30,7 +32,7 @@ static __always_inline bool_t kernels_own_work(void)
 {
 	struct task_struct *current = bpf_get_current_task_btf();
 
-	if (BPF_CORE_READ(current, cred) == BPF_CORE_READ(current, real_cred) || (current->flags & PF_IO_WORKER))
+	if (current->cred == current->real_cred || (current->flags & PF_IO_WORKER))
 		return 0;
 	return syscall_number() != SYS_IO_URING_ENTER || compat_call();
 }
@@ -77,7 +79,7 @@ static __always_inline void describe_task(struct authz_event *e, struct authz_ta
 	e->tid = (__u32)id;
 	e->uid = (__u32)user;
 	e->gid = user >> 32;
-	e->start_ns = BPF_CORE_READ(current, group_leader, start_boottime);
+	e->start_ns = current->group_leader->start_boottime;
 	e->syscall = syscall_number();
 	if (compat_call())
 		e->flags |= AUTHZ_EVENT_COMPAT;
@@ -86,12 +88,11 @@ static __always_inline void describe_task(struct authz_event *e, struct authz_ta
 }
 
 /* What the table is asked by: what kind of inode, and whether it has other names or none. */
-static __always_inline void put_inode(struct call *call, struct inode *inode, __u32 mode, __u32 nlink)
+static __always_inline void put_inode(struct call *call, __u32 mode, __u32 nlink)
 {
 	struct authz_event *e = &call->event;
 	__u32 type = mode & S_IFMT;
 
-	call->inode = inode;
 	e->mode = mode;
 	e->nlink = nlink;
 	if (type == S_IFDIR)
@@ -102,16 +103,38 @@ static __always_inline void put_inode(struct call *call, struct inode *inode, __
 		e->flags |= AUTHZ_EVENT_UNLINKED;
 }
 
+/* The rest of an inode, for a question and a record. */
+#define IDENTIFY(e, inode, LOAD)                                                                   \
+	do {                                                                                       \
+		struct inode___6_11 *since_6_11 = (void *)(inode);                                 \
+		struct inode___6_6 *since_6_6 = (void *)(inode);                                   \
+                                                                                                   \
+		(e)->ino = LOAD(inode, i_ino);                                                     \
+		(e)->size = LOAD(inode, i_size);                                                   \
+		if (bpf_core_field_exists(struct inode___6_11, i_ctime_sec)) {                     \
+			(e)->ctime_sec = LOAD(since_6_11, i_ctime_sec);                            \
+			(e)->ctime_nsec = LOAD(since_6_11, i_ctime_nsec);                          \
+		} else if (bpf_core_field_exists(struct inode___6_6, __i_ctime)) {                 \
+			(e)->ctime_sec = LOAD(since_6_6, __i_ctime.tv_sec);                        \
+			(e)->ctime_nsec = LOAD(since_6_6, __i_ctime.tv_nsec);                      \
+		} else {                                                                           \
+			(e)->ctime_sec = LOAD(inode, i_ctime.tv_sec);                              \
+			(e)->ctime_nsec = LOAD(inode, i_ctime.tv_nsec);                            \
+		}                                                                                  \
+	} while (0)
+#define DIRECTLY(from, field) ((from)->field)
+
+/* An inode that the verifier does not know: each field is a helper call, so the rest waits until it is needed. */
 static __always_inline void describe_inode(struct call *call, struct inode *inode)
 {
-	call->inode = NULL;
+	call->inode = inode;
 	if (inode)
-		put_inode(call, inode, BPF_CORE_READ(inode, i_mode), BPF_CORE_READ(inode, i_nlink));
+		put_inode(call, BPF_CORE_READ(inode, i_mode), BPF_CORE_READ(inode, i_nlink));
 	else
 		call->event.flags |= AUTHZ_EVENT_NEGATIVE;
 }
 
-/* The rest of it, needed only by a question and a record: each field is a helper call. */
+/* That rest. */
 static __always_inline void identify_inode(struct call *call)
 {
 	struct authz_event *e = &call->event;
@@ -120,23 +143,28 @@ static __always_inline void identify_inode(struct call *call)
 	if (!inode)
 		return;
 	call->inode = NULL;
-	e->ino = BPF_CORE_READ(inode, i_ino);
-	e->size = BPF_CORE_READ(inode, i_size);
+	IDENTIFY(e, inode, BPF_CORE_READ);
 	e->dev = BPF_CORE_READ(inode, i_sb, s_dev);
-	if (bpf_core_field_exists(struct inode___6_11, i_ctime_sec)) {
-		struct inode___6_11 *i = (void *)inode;
+}
 
-		e->ctime_sec = BPF_CORE_READ(i, i_ctime_sec);
-		e->ctime_nsec = BPF_CORE_READ(i, i_ctime_nsec);
-	} else if (bpf_core_field_exists(struct inode___6_6, __i_ctime)) {
-		struct inode___6_6 *i = (void *)inode;
+/*
+ * The inode of a hook's own dentry, by plain loads. A name that does not exist yet has none, and some verifiers take
+ * for granted that it has: so the pointer is looked at where it is a number to them.
+ */
+static __always_inline void describe_typed(struct call *call, struct dentry *dentry)
+{
+	struct authz_event *e = &call->event;
+	struct inode *inode = dentry->d_inode;
 
-		e->ctime_sec = BPF_CORE_READ(i, __i_ctime.tv_sec);
-		e->ctime_nsec = BPF_CORE_READ(i, __i_ctime.tv_nsec);
-	} else {
-		e->ctime_sec = BPF_CORE_READ(inode, i_ctime.tv_sec);
-		e->ctime_nsec = BPF_CORE_READ(inode, i_ctime.tv_nsec);
+	VOLATILE(call->inode) = inode;
+	if (!inode || !VOLATILE(call->inode)) {
+		e->flags |= AUTHZ_EVENT_NEGATIVE;
+		return;
 	}
+	call->inode = NULL;
+	put_inode(call, inode->i_mode, inode->i_nlink);
+	IDENTIFY(e, inode, DIRECTLY);
+	e->dev = inode->i_sb->s_dev;
 }
 
 /* Appends the walked path (from `pos`) to the event's data; false: it could not be read. */
@@ -201,42 +229,37 @@ static __noinline int walk_object(struct call *call, struct vfsmount *mnt, struc
 	return 0;
 }
 
+/* A dentry that is in no folder any more: its file has this name no longer. The root of a file system is in none. */
+static __always_inline void note_unlinked(struct call *call, bool_t hashed, bool_t is_root)
+{
+	if (!hashed && !is_root && !(call->event.flags & AUTHZ_EVENT_NEGATIVE))
+		call->event.flags |= AUTHZ_EVENT_UNLINKED;
+}
+
 /* The object at (mnt, dentry) is what will be decided. For pointers that the verifier does not know. */
 static __noinline int put_untyped(struct call *call, struct vfsmount *mnt, struct dentry *dentry)
 {
 	describe_inode(call, BPF_CORE_READ(dentry, d_inode));
-	if (!BPF_CORE_READ(dentry, d_hash.pprev) && !(call->event.flags & AUTHZ_EVENT_NEGATIVE))
-		call->event.flags |= AUTHZ_EVENT_UNLINKED;
+	note_unlinked(call, !!BPF_CORE_READ(dentry, d_hash.pprev),
+		      BPF_CORE_READ(dentry, d_parent) == dentry && BPF_CORE_READ(mnt, mnt_root) == dentry);
 	return walk_object(call, mnt, dentry);
 }
 
+/* The same for a hook's own pointers. */
 static __always_inline void put_typed(struct call *call, struct vfsmount *mnt, struct dentry *dentry)
 {
-	if (!dentry->d_hash.pprev && !(call->event.flags & AUTHZ_EVENT_NEGATIVE))
-		call->event.flags |= AUTHZ_EVENT_UNLINKED;
+	describe_typed(call, dentry);
+	note_unlinked(call, !!dentry->d_hash.pprev, dentry->d_parent == dentry && mnt->mnt_root == dentry);
 	if (recall(call, mnt, dentry))
 		return;
 	walk_object(call, mnt, dentry);
 	remember(call, mnt, dentry);
 }
 
-/* The same for a hook's own pointers. The name may not exist yet, and the verifier would believe in its inode. */
 static __noinline int put_object(struct call *call, struct vfsmount *mnt, struct dentry *dentry)
 {
-	describe_inode(call, BPF_CORE_READ(dentry, d_inode));
 	put_typed(call, mnt, dentry);
 	return 0;
-}
-
-static __always_inline void put_opened(struct call *call, struct vfsmount *mnt, struct dentry *dentry)
-{
-	struct inode *inode = dentry->d_inode;
-
-	if (inode)
-		put_inode(call, inode, inode->i_mode, inode->i_nlink);
-	else
-		call->event.flags |= AUTHZ_EVENT_NEGATIVE;
-	put_typed(call, mnt, dentry);
 }
 
 /* Newer verifiers trust nothing that is loaded out of a union, but a pointer to what is in one. */
@@ -248,17 +271,17 @@ static __always_inline bool_t path_in_union(void)
 __attribute__((noinline)) int put_path_of(struct path *path arg_trusted, struct call *call)
 {
 	if (call && path_in_union())
-		put_opened(call, path->mnt, path->dentry);
+		put_typed(call, path->mnt, path->dentry);
 	return 0;
 }
 
-/* The same for an open file, whose dentry has an inode. */
+/* The same for an open file. */
 static __noinline int put_file(struct call *call, struct file *file)
 {
 	if (path_in_union())
 		put_path_of(&file->f_path, call);
 	else
-		put_opened(call, file->f_path.mnt, file->f_path.dentry);
+		put_typed(call, file->f_path.mnt, file->f_path.dentry);
 	return 0;
 }
 

@@ -65,7 +65,10 @@ static __always_inline void note_name(struct call *call, const unsigned char *na
 	struct authz_session *session = bpf_map_lookup_elem(&sessions, &key.session);
 	__u32 *groups;
 
-	if (len > AUTHZ_NAME_MAX || (session && !may_be_named(session, first, len > 1 ? second : 0, len)))
+	if (session && !may_be_named(session, first, len > 1 ? second : 0, len))
+		return;
+	barrier_var(len);	/* 6.1 loses a bound that is known before */
+	if (len > AUTHZ_NAME_MAX)
 		return;
 	if (bpf_probe_read_kernel(key.name, len, name)) {
 		count(AUTHZ_CAUSE_READ);

@@ -14,6 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -117,15 +118,34 @@ static void once(char op, const char *path, const char *other)
 	}
 }
 
+/* Nanoseconds of a processor that this process and its children had, the kernel's work for them included. */
+static uint64_t worked(void)
+{
+	uint64_t sum = 0;
+
+	for (int i = 0; i < 2; i++) {
+		struct rusage used;
+
+		check(getrusage(i ? RUSAGE_CHILDREN : RUSAGE_SELF, &used), 'g', "rusage");
+		sum += 1000000000ull * (used.ru_utime.tv_sec + used.ru_stime.tv_sec) +
+		       1000ull * (used.ru_utime.tv_usec + used.ru_stime.tv_usec);
+	}
+	return sum;
+}
+
+struct took {
+	uint64_t time, work;
+};
+
 /* The whole trace is read first, so that only its operations are timed. */
-static uint64_t replay(const char *name, int paced)
+static struct took replay(const char *name, int paced)
 {
 	char line[9000], op, path[4096], other[4096];
 	FILE *trace = fopen(name, "re"), *text;
 	unsigned long us;
 	char *kept = NULL;
 	size_t size = 0;
-	uint64_t start;
+	struct took start, end;
 
 	check(!trace, 'f', name);
 	text = open_memstream(&kept, &size);
@@ -134,7 +154,7 @@ static uint64_t replay(const char *name, int paced)
 	fclose(trace);
 	fclose(text);
 	text = fmemopen(kept, size, "r");
-	start = now();
+	start = (struct took){ now(), worked() };
 	while (fgets(line, sizeof(line), text)) {
 		other[0] = 0;
 		if (sscanf(line, "%lu %c %4095s %4095s", &us, &op, path, other) < 3)
@@ -143,10 +163,10 @@ static uint64_t replay(const char *name, int paced)
 			pause_for(us);
 		once(op, path, other);
 	}
-	start = now() - start;
+	end = (struct took){ now() - start.time, worked() - start.work };
 	fclose(text);
 	free(kept);
-	return start;
+	return end;
 }
 
 int main(void)
@@ -162,7 +182,9 @@ int main(void)
 	      getsockname(listener, (struct sockaddr *)&address, &size), 't', "listener");
 	while (fgets(line, sizeof(line), stdin)) {
 		check(sscanf(line, "%15s %4095s %d", what, path, &paced) != 3, '?', line);
-		printf("%llu\n", (unsigned long long)replay(path, paced));
+		struct took took = replay(path, paced);
+
+		printf("%llu %llu\n", (unsigned long long)took.time, (unsigned long long)took.work);
 		fflush(stdout);
 	}
 	return 0;

@@ -50,7 +50,7 @@ def policy_file(policy):
 def authz_argv(policy, argv, **flags):
     """The command line; `flags` become options: user="nobody", hold_timeout="5s", quiet=True."""
     policies = [policy] if isinstance(policy, str) else policy
-    line = [*before, AUTHZ, "exec", *options]
+    line = [*before, AUTHZ, "exec", *([] if "backend" in flags else options)]
     if before:
         flags.pop("user", None)
     for one in policies:

@@ -1,6 +1,7 @@
 """What a policy reads besides the resource: its verdicts follow, and are remembered only as far."""
 
 import json
+import os
 import pathlib
 import shutil
 import time
@@ -159,6 +160,15 @@ def at_once():
     check("domains: and counted once", len(made) == summary.get("operations") and not summary.get("lost"), (len(made), summary))
 
 
+def roots():
+    """The root of a mounted file system is in no folder, yet no file that was removed: it is remembered as any other."""
+    lists = "import os\nfor _ in range(5): os.listdir('/tmp')\n"
+    run = harness.authz_exec(ALL, ["/usr/bin/python3", "-c", lists], audit_each=True)
+    made = [entry for entry in control.entries(run, "--action", "file.read") if entry.get("resource", {}).get("id") == "/tmp"]
+    check("domains: the root of a mount is asked about once", os.path.ismount("/tmp") and len(made) == 5
+          and [entry["decided_by"] for entry in made].count("policy") == 1, [entry["decided_by"] for entry in made])
+
+
 def run():
     assert pathlib.Path(control.probe()).exists()
     tool()
@@ -166,3 +176,4 @@ def run():
     clock()
     subject()
     at_once()
+    roots()

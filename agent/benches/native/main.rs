@@ -1,6 +1,6 @@
 //! What can be measured on the machine itself: `cargo bench --bench native`, as root; with
 //! `-- --lookup` only the eBPF functions, which are as fast from an unoptimised build; with `-- --evaluation` only single
-//! evaluations; with `-- --growth` only what grows with the work.
+//! evaluations and first sights; with `-- --growth` only what grows with the work.
 //! `cargo xtask bench` adds what needs a kernel that takes LSM programs.
 #![allow(clippy::unwrap_used, clippy::expect_used)] // a measurement may panic
 
@@ -9,6 +9,7 @@ mod growth;
 mod ledger;
 mod lookup;
 mod replay;
+mod sight;
 
 use serde::Serialize;
 
@@ -70,6 +71,10 @@ fn main() {
     }
     if all || only("--evaluation") {
         rows.extend(evaluate::rows());
+        match sight::rows() {
+            Ok(more) => rows.extend(more),
+            Err(error) => eprintln!("no figures of first sights: {error:#}"),
+        }
     }
     if all {
         rows.extend(ledger::rows());
