@@ -161,8 +161,10 @@ static __always_inline void describe_typed(struct call *call, struct dentry *den
 		e->flags |= AUTHZ_EVENT_NEGATIVE;
 		return;
 	}
-	call->inode = NULL;
 	put_inode(call, inode->i_mode, inode->i_nlink);
+	if (e->action == AUTHZ_FILE_READ)
+		return;		/* seldom on record: the rest waits */
+	call->inode = NULL;
 	IDENTIFY(e, inode, DIRECTLY);
 	e->dev = inode->i_sb->s_dev;
 }
