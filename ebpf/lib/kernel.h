@@ -278,6 +278,7 @@ struct sockaddr_in6_raw {
 #define IPPROTO_UDPLITE 136
 #define IPPROTO_MPTCP 262
 
+#define CTIME_QUERIED (1u << 31)	/* in i_ctime_nsec since 6.13: somebody has looked at the time */
 #define S_IFMT 00170000
 #define S_IFREG 0100000
 #define S_IFDIR 0040000

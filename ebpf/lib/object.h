@@ -113,7 +113,7 @@ static __always_inline void put_inode(struct call *call, __u32 mode, __u32 nlink
 		(e)->size = LOAD(inode, i_size);                                                   \
 		if (bpf_core_field_exists(struct inode___6_11, i_ctime_sec)) {                     \
 			(e)->ctime_sec = LOAD(since_6_11, i_ctime_sec);                            \
-			(e)->ctime_nsec = LOAD(since_6_11, i_ctime_nsec);                          \
+			(e)->ctime_nsec = LOAD(since_6_11, i_ctime_nsec) & ~CTIME_QUERIED;         \
 		} else if (bpf_core_field_exists(struct inode___6_6, __i_ctime)) {                 \
 			(e)->ctime_sec = LOAD(since_6_6, __i_ctime.tv_sec);                        \
 			(e)->ctime_nsec = LOAD(since_6_6, __i_ctime.tv_nsec);                      \

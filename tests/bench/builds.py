@@ -17,7 +17,13 @@ ROUNDS = 5
 
 def of_threads(pid):
     """Nanoseconds of a processor that the threads of a process have had."""
-    return sum(int(open(path).read().split()[0]) for path in glob.glob(f"/proc/{pid}/task/*/schedstat"))
+    total = 0
+    for path in glob.glob(f"/proc/{pid}/task/*/schedstat"):
+        try:
+            total += int(open(path).read().split()[0])
+        except OSError:
+            pass  # it has ended
+    return total
 
 
 def processes_of(state):
@@ -29,8 +35,10 @@ def processes_of(state):
         except OSError:
             continue  # it has ended
         if os.fsencode(state) in words and words[0].endswith((b"authz", b"/exe")):
-            found.append(int(path.split("/")[2]))
-    return found
+            found.append((int(path.split("/")[2]), words[0]))
+    if not any(name.endswith(b"/exe") for _, name in found):
+        sys.exit(f"bench: no daemon keeps a ledger in {state}")
+    return [pid for pid, _ in found]
 
 
 class Builder:
@@ -44,13 +52,12 @@ class Builder:
         """What a command takes in a folder, once what it makes is away: nanoseconds, those of a processor that it and its
         children had, and these with what authz had meanwhile."""
         print(f"bench: {command}", file=sys.stderr, flush=True)
+        self.ask([folder, clean, None])
         own = processes_of(self.state) if self.state else []
-        if self.state and not own:
-            sys.exit(f"bench: no process of authz keeps a ledger in {self.state}")
+        if own:
+            time.sleep(1.5)  # until what was removed is recorded and signed
         before = sum(map(of_threads, own))
-        self.process.stdin.write(json.dumps([folder, clean, command]) + "\n")
-        self.process.stdin.flush()
-        status, took, work = json.loads(self.process.stdout.readline())
+        status, took, work = self.ask([folder, clean, command])
         if status:
             sys.exit(f"bench: {command} FAILED in {self.process.args}, status {status}: "
                      f"{open(os.path.join(folder, 'log')).read()[-500:]}")
@@ -58,16 +65,24 @@ class Builder:
             time.sleep(1.5)  # until what was done is recorded and signed
         return took, work, work + sum(map(of_threads, own)) - before
 
+    def ask(self, what):
+        self.process.stdin.write(json.dumps(what) + "\n")
+        self.process.stdin.flush()
+        return json.loads(self.process.stdout.readline())
+
     def end(self):
         self.process.stdin.close()
         self.process.wait(120)
 
 
 def serve():
-    """The builder's part: does what the lines of standard input say."""
+    """The builder's part: does what the lines of standard input say. Without a command it removes what one made."""
     for line in sys.stdin:
         folder, clean, command = json.loads(line)
-        shutil.rmtree(os.path.join(folder, clean), ignore_errors=True)
+        if not command:
+            shutil.rmtree(os.path.join(folder, clean), ignore_errors=True)
+            print(json.dumps([]), flush=True)
+            continue
         with open(os.path.join(folder, "log"), "w") as log:
             since = time.monotonic_ns()
             process = subprocess.Popen(["sh", "-c", command], cwd=folder, stdin=subprocess.DEVNULL, stdout=log, stderr=log)

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /*
- * Does what a trace says (tests/bench/trace.py), and answers each line of standard input with the nanoseconds that took:
+ * Does what a trace says (tests/bench/trace.py), and answers each line of standard input with the nanoseconds that took,
+ * and with those of a processor that it and its children had:
  *   replay FILE 0     one operation after the other
  *   replay FILE 1     with the recorded pauses before them
  * A line of the trace: the pause in microseconds, a letter, a path or two, below the current folder.

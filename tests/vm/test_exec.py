@@ -5,8 +5,10 @@ import json
 import os
 import shutil
 import subprocess
+import tempfile
 
 import cases
+import harness
 
 FOLDER = "/vol/exec"
 LOADER = "/lib64/ld-linux-x86-64.so.2"
@@ -57,8 +59,21 @@ def prepare():
         json.dump({"authz": {"denied_programs": hashes}}, file)
 
 
+def looked_at():
+    """A file's time of change has a mark, on file systems as tmpfs, once the daemon has looked at it: the file is the same."""
+    folder = tempfile.mkdtemp(prefix="case-")
+    os.chmod(folder, 0o755)
+    compiled(f"{folder}/tool")
+    policy = """deny contains {"id": "no", "reason": "r"} if input.resource.properties.sha256 == "00"
+allow contains {"id": "rest", "reason": "r"} if true
+"""
+    done = harness.authz_exec(policy, [f"{folder}/tool"])
+    harness.check("a program on tmpfs runs under a policy that reads its content", done.stdout == "ran\n", done)
+
+
 def run():
     prepare()
+    looked_at()
     for name, more in [("exec-path", []), ("exec-sha256", [f"{FOLDER}/data.json"])]:
         policy, table = cases.load(name)
         made = [cases.filled(case, str(number), {"loader": LOADER}) for number, case in enumerate(table)]

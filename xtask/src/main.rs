@@ -201,7 +201,9 @@ fn run_vm(args: VmArgs) -> Result<ExitCode> {
         for dir in args.rw {
             request.rw.push(dir.canonicalize().with_context(|| format!("--rw {}", dir.display()))?);
         }
-        request.disk = args.disk;
+        let absolute =
+            |disk: PathBuf| disk.canonicalize().with_context(|| format!("--disk {}", disk.display()));
+        request.disk = args.disk.map(absolute).transpose()?;
         Ok(request)
     };
     let request = match prepare() {

@@ -134,6 +134,7 @@ fn samples(preset: &str) -> Result<Vec<f64>> {
             if round >= UNMEASURED {
                 samples.push(start.elapsed().as_secs_f64() * 1e6);
             }
+            assert!(maps.kept.is_some(), "{action:?} was not remembered");
             maps.forget();
         }
     }
