@@ -41,6 +41,7 @@ const PACKAGES: &[(&str, Sign, &str)] = &[
     ("qemu-system-x86", Program("qemu-system-x86_64"), "boots the kernels of the tests"),
     ("busybox-static", StaticBusybox, "first process of the virtual machine"),
     ("kmod", Program("depmod"), "kernel modules of the virtual machine"),
+    ("e2fsprogs", File("/sbin/mke2fs"), "the virtual machine's disk in a bench"),
     ("util-linux", Program("setpriv"), "ends the virtual machine with its caller"),
     ("xz-utils", Program("xz"), "unpacks kernel modules"),
     ("zstd", Program("zstd"), "unpacks kernel modules"),
