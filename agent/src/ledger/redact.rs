@@ -40,20 +40,28 @@ pub fn redact(input: &mut Value) -> Vec<String> {
     let mut erased = Vec::new();
     let asked = input.pointer("/context/layer").is_some_and(|layer| layer == "api");
     for pointer in if asked { OF_GATES } else { ARGUMENTS } {
-        if let Some(value) = input.pointer_mut(pointer) {
+        if let Some(value) = at(input, pointer) {
             members(value, &mut (*pointer).to_owned(), &mut erased);
         }
     }
     for pointer in ARGV {
-        if let Some(Value::Array(words)) = input.pointer_mut(pointer) {
+        if let Some(Value::Array(words)) = at(input, pointer) {
             command_line(words, pointer, &mut erased);
         }
     }
     erased
 }
 
+/// What a pointer without escapes leads to: `pointer_mut` allocates for each name.
+fn at<'a>(input: &'a mut Value, pointer: &str) -> Option<&'a mut Value> {
+    pointer.split('/').skip(1).try_fold(input, |value, name| value.get_mut(name))
+}
+
 /// The same for the properties of a resource that stand in an entry besides its input. `asked`: by another gate.
 pub fn redact_properties(properties: &mut Map<String, Value>, asked: bool) {
+    if !asked && !["arguments", "argv"].iter().any(|name| properties.contains_key(*name)) {
+        return;
+    }
     let mut input = json!({ "resource": { "properties": std::mem::take(properties) } });
     if asked {
         input["context"] = json!({ "layer": "api" });

@@ -11,7 +11,8 @@ use anyhow::{Context, Result, bail};
 use regorus::Value;
 use serde::{Deserialize, Serialize};
 
-use super::{glob, predicates, recorder};
+use super::predicates::{self, Function};
+use super::{glob, recorder};
 
 /// What evaluations draw from time and chance: for each function, by the JSON array of its arguments, the result.
 /// It is OPA's `nd_builtin_cache`.
@@ -47,9 +48,6 @@ const DIE: &str = "rand.intn";
 /// The functions whose result the input does not determine.
 pub(super) const NONDETERMINISTIC: &[&str] = &[NOW, DIE];
 
-/// A function by its name and number of arguments.
-type Function = (&'static str, u8, fn(&[Value]) -> Result<Value>);
-
 const FUNCTIONS: &[Function] = &[
     ("glob.match", 3, glob_match),
     ("net.cidr_contains", 2, cidr_contains),
@@ -69,9 +67,9 @@ pub(super) fn names() -> impl Iterator<Item = &'static str> {
     FUNCTIONS.iter().chain(predicates::FUNCTIONS).map(|(name, _, _)| *name)
 }
 
-/// Gives an engine the functions.
-pub(super) fn register(engine: &mut regorus::Engine) -> Result<()> {
-    for (name, arguments, function) in FUNCTIONS.iter().chain(predicates::FUNCTIONS) {
+/// Gives an engine the functions, and `more`.
+pub(super) fn register(engine: &mut regorus::Engine, more: &'static [Function]) -> Result<()> {
+    for (name, arguments, function) in FUNCTIONS.iter().chain(predicates::FUNCTIONS).chain(more) {
         engine.add_extension(
             (*name).to_owned(),
             *arguments,

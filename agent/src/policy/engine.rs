@@ -215,7 +215,7 @@ impl Engine {
             let policy = &self.policy;
             let made = self.aspect(action).shortcut.get_or_init(|| {
                 let modules = shortcut::modules(&policy.program, action, &policy.modules)?;
-                let mut engine = compile_modules(modules, &policy.data).ok()?;
+                let mut engine = compile_modules(modules, &policy.data, predicates::LIBRARY).ok()?;
                 engine.compile_with_entrypoint(&ENTRY.into()).ok().map(|_| engine)
             });
             let mut made = made.clone();
@@ -370,12 +370,13 @@ pub(super) fn compile(bundle: &Bundle, tests: &[PolicyFile]) -> Result<regorus::
         let native = predicates::in_place_of(&file.path).filter(|_| file.library);
         (file.origin.clone(), native.map_or_else(|| file.text.clone(), str::to_owned))
     });
-    compile_modules(modules, &bundle.data)
+    compile_modules(modules, &bundle.data, &[])
 }
 
 fn compile_modules(
     modules: impl IntoIterator<Item = (String, String)>,
     data: &Map<String, Value>,
+    functions: &'static [predicates::Function],
 ) -> Result<regorus::Engine, PolicyError> {
     let mut engine = regorus::Engine::new();
     engine.set_strict_builtin_errors(true);
@@ -383,7 +384,7 @@ fn compile_modules(
     engine.set_gather_prints(true);
     engine.set_execution_timer_config(timer(LIMIT));
     let refused = |error: anyhow::Error| PolicyError::from_engine(&error);
-    builtins::register(&mut engine).map_err(refused)?;
+    builtins::register(&mut engine, functions).map_err(refused)?;
     for (file, text) in modules {
         engine.add_policy(file, text).map_err(refused)?;
     }

@@ -58,7 +58,9 @@ impl Guard<'_> {
     fn holds(&self, expr: &Expr) -> Option<bool> {
         let name = self.action.as_str();
         match expr {
+            Expr::Bool { value, .. } => value.as_bool().ok().copied(),
             Expr::Var { .. } => self.rule(expr),
+            Expr::BoolExpr { op: BoolOp::Gt, lhs, rhs, .. } => self.counted(lhs, rhs),
             Expr::BoolExpr { op, lhs, rhs, .. } => {
                 let text = if self.is_name(lhs) {
                     literal(rhs)
@@ -95,6 +97,34 @@ impl Guard<'_> {
         }
     }
 
+    /// `count(set) > number` of a set that has no member.
+    fn counted(&self, count: &Expr, number: &Expr) -> Option<bool> {
+        let (Expr::Call { fcn, params, .. }, Expr::Number { value, .. }) = (count, number) else {
+            return None;
+        };
+        let (function, path, ..) = chain(fcn)?;
+        let [set] = &params[..] else { return None };
+        let counts = function == "count" && path.is_empty() && !self.own(&function);
+        (counts && value.as_i64().is_ok_and(|number| number >= 0) && self.is_empty(set)).then_some(false)
+    }
+
+    /// Whether this is a set of rules none of which holds.
+    fn is_empty(&self, expr: &Expr) -> bool {
+        let Some(name) = self.named(expr).filter(|_| self.depth > 0) else { return false };
+        let mut definitions = self.program.definitions(&name).peekable();
+        definitions.peek().is_some()
+            && definitions.all(|(module, rule)| {
+                let Rule::Spec { head: RuleHead::Set { refr, .. }, bodies, .. } = rule.as_ref() else {
+                    return false;
+                };
+                let scope = Scope::of(&name, module);
+                let guard = Guard { scope: &scope, depth: self.depth - 1, ..*self };
+                matches!(refr.as_ref(), Expr::Var { .. })
+                    && !bodies.is_empty()
+                    && bodies.iter().all(|body| guard.leading(&body.query) == Some(false))
+            })
+    }
+
     fn is_name(&self, expr: &Expr) -> bool {
         chain(expr).is_some_and(|(name, path, whole, _)| {
             whole && self.scope.full(&name, path).iter().map(String::as_str).eq(["input", "action", "name"])
@@ -108,14 +138,18 @@ impl Guard<'_> {
             || self.scope.full(function, Vec::new()) != [function]
     }
 
-    /// A rule that says nothing but conditions on the action.
-    fn rule(&self, expr: &Expr) -> Option<bool> {
+    /// The rule that a name without a package may stand for.
+    fn named(&self, expr: &Expr) -> Option<RuleName> {
+        let Expr::Var { .. } = expr else { return None };
         let (name, ..) = chain(expr)?;
         // An import may hide a rule.
-        if self.scope.full(&name, Vec::new()) != [name.as_str()] {
-            return None;
-        }
-        let name: RuleName = (self.scope.package().join("."), name);
+        (self.scope.full(&name, Vec::new()) == [name.as_str()])
+            .then(|| (self.scope.package().join("."), name))
+    }
+
+    /// A rule that says nothing but conditions on the action.
+    fn rule(&self, expr: &Expr) -> Option<bool> {
+        let name = self.named(expr)?;
         let mut known = false;
         for (module, rule) in self.program.definitions(&name) {
             let Rule::Spec { head: RuleHead::Compr { assign: None, refr, .. }, bodies, .. } = rule.as_ref()

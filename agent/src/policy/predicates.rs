@@ -8,7 +8,7 @@ use regorus::Value;
 use super::{glob, recorder, shortcut};
 
 /// A function by its name and number of arguments.
-type Function = (&'static str, u8, fn(&[Value]) -> Result<Value>);
+pub(super) type Function = (&'static str, u8, fn(&[Value]) -> Result<Value>);
 
 /// What the host gives.
 pub(super) const FUNCTIONS: &[Function] = &[
@@ -17,12 +17,27 @@ pub(super) const FUNCTIONS: &[Function] = &[
     ("authz_native.glob", 2, |arguments| each(arguments, matches)),
     ("authz_native.has_name", 2, has_name),
     ("authz_native.named", 2, named),
-    ("authz_native.decided", 2, shortcut::decided),
     ("startswith", 2, startswith),
     ("strings.any_prefix_match", 2, any_prefix_match),
     ("trim_prefix", 2, trim_prefix),
     ("substring", 3, substring),
 ];
+
+/// Functions of the combiner and the library under their own names: an engine finds them where a policy has no
+/// rule of that name.
+pub(super) const LIBRARY: &[Function] = &[
+    ("under", 2, |arguments| each(arguments, under).map(rule)),
+    ("is", 2, |arguments| each(arguments, is).map(rule)),
+    ("glob", 2, |arguments| each(arguments, matches).map(rule)),
+    ("has_name", 2, |arguments| has_name(arguments).map(rule)),
+    ("named", 2, |arguments| named(arguments).map(rule)),
+    ("decided", 2, shortcut::decided),
+];
+
+/// A rule that does not hold is undefined, not false.
+fn rule(holds: Value) -> Value {
+    if holds == Value::from(true) { holds } else { Value::Undefined }
+}
 
 /// The library's files whose functions are given here, and what stands in their place.
 pub(super) fn in_place_of(path: &str) -> Option<&'static str> {

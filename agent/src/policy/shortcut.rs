@@ -1,20 +1,18 @@
 //! A shorter policy for one action: without the rules that have no say in decisions about it, without the
-//! conditions on the action that hold, and with the members of an effect put together by the host. It decides as
-//! the whole policy does, sooner; where it comes to no decision, the whole policy is asked.
+//! conditions on the action that hold, and with functions of the host in the place of the library's and of what puts
+//! the members of an effect together. It decides as the whole policy does, sooner; where it comes to no decision, the
+//! whole policy is asked.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
 use anyhow::{Context, Result, bail};
 use regorus::Value;
-use regorus::unstable::{Expr, Module, Query, Ref, Rule, RuleHead, Span};
+use regorus::unstable::{Expr, Module, Query, Ref, Rule, RuleBody, RuleHead, Span};
 
 use super::ast::{PACKAGE, Program, RuleName, Scope, package, rule_name};
-use super::guard;
+use super::{guard, predicates};
 use crate::event::Action;
-
-/// What stands in the place of the combiner's function of that name.
-const DECIDED: &str = "decided(effect, members) := authz_native.decided(effect, members)";
 
 /// The modules of the shorter policy by the names of their files. None: there is none.
 pub(super) fn modules(
@@ -26,26 +24,32 @@ pub(super) fn modules(
     about.is_about(action).then_some(())?;
     let mut writer =
         Writer { wanted: wanted(program, &about), written: BTreeSet::new(), action, program: about };
-    let mut texts = Vec::new();
+    // One for all files that begin alike: the engine looks through all modules for what a rule refers to.
+    let mut texts = Vec::<(String, String, String)>::new();
+    let mut places = Vec::new();
     for module in modules {
-        let mut text = format!("{}\n", text_of(&module.package.span)?);
+        let mut head = format!("{}\n", text_of(&module.package.span)?);
         for import in &module.imports {
-            text.push_str(&format!("{}\n", text_of(&import.span)?));
+            head.push_str(&format!("{}\n", text_of(&import.span)?));
         }
-        texts.push((module.package.span.source.file().clone(), text));
+        let known = texts.iter().position(|(_, known, _)| *known == head);
+        places.push(known.unwrap_or(texts.len()));
+        if known.is_none() {
+            texts.push((module.package.span.source.file().clone(), head, String::new()));
+        }
     }
-    for (module, (_, text)) in modules.iter().zip(&mut texts) {
+    for (module, place) in modules.iter().zip(&places) {
         for rule in &module.policy {
-            writer.rule(module, rule, text)?;
+            writer.rule(module, rule, &mut texts[*place].2)?;
         }
     }
     // What is named must be there, though it never holds.
-    for (module, (_, text)) in modules.iter().zip(&mut texts) {
+    for (module, place) in modules.iter().zip(&places) {
         for rule in &module.policy {
-            writer.stub(module, rule, text)?;
+            writer.stub(module, rule, &mut texts[*place].2)?;
         }
     }
-    Some(texts)
+    Some(texts.into_iter().map(|(file, head, rules)| (file, head + &rules)).collect())
 }
 
 /// The rules that what is written refers to. Of several bodies of a rule all are written or none.
@@ -83,17 +87,21 @@ impl Writer {
             }
             Rule::Spec { span, head, bodies } => (span, head, bodies),
         };
-        if name == (PACKAGE.to_owned(), "decided".to_owned()) {
-            text.push_str(&format!("{DECIDED}\n"));
+        // No policy has another rule of these names.
+        if name.0 == PACKAGE && predicates::LIBRARY.iter().any(|(function, ..)| name.1 == *function) {
             self.written.insert(name);
             return Some(());
         }
-        let held = bodies.iter().filter(|body| self.program.may_hold(&scope, head, &body.query)).count();
+        let held: Vec<bool> =
+            bodies.iter().map(|body| self.program.may_hold(&scope, head, &body.query)).collect();
         match bodies.as_slice() {
-            _ if held == 0 && !bodies.is_empty() => return Some(()),
+            _ if !held.contains(&true) && !bodies.is_empty() => return Some(()),
             [body] if !matches!(head, RuleHead::Func { .. }) => {
                 let holding = guard::holding(&self.program, &scope, &body.query, self.action);
                 without_first(span, &body.query, holding, text)?;
+            }
+            [_, others @ ..] if others.iter().all(|body| body.is_else) => {
+                without_else(span, bodies, &held, text)?
             }
             _ => text.push_str(text_of(span)?),
         }
@@ -144,6 +152,20 @@ fn without_first(span: &Span, body: &Query, holding: usize, text: &mut String) -
         text.push_str(contents.get(from..statement.start)?);
         text.push_str("true");
         from = statement.end;
+    }
+    text.push_str(contents.get(from..end)?);
+    Some(())
+}
+
+/// The rule without what stands behind an `else` and does not hold.
+fn without_else(span: &Span, bodies: &[RuleBody], held: &[bool], text: &mut String) -> Option<()> {
+    let contents = span.source.contents();
+    let Range { start: mut from, end } = range(span);
+    for (number, body) in bodies.iter().enumerate().skip(1).filter(|(number, _)| !held[*number]) {
+        let start = body.span.start as usize;
+        contents.get(start..)?.starts_with("else").then_some(())?;
+        text.push_str(contents.get(from..start)?);
+        from = bodies.get(number + 1).map_or(end, |next| next.span.start as usize);
     }
     text.push_str(contents.get(from..end)?);
     Some(())

@@ -77,6 +77,27 @@ fn rules_of_every_form_come_out_the_same() {
         ("allow contains {\"id\": \"a\"} if { writes; to_number(input.resource.id) > 1 }", true),
         ("allow contains {\"id\": \"a\"} if reads with input.action.name as \"file.read\"", false),
         ("v := 1 if reads\nelse := 2 if writes\nallow contains {\"id\": \"a\"} if v == 1", true),
+        ("v := under(input.resource.id, \"/s\")\nallow contains {\"id\": \"a\"} if v == false", true),
+        ("allow contains {\"id\": \"a\"} if not is(input.resource.id, \"/x\")", true),
+        ("allow contains {\"id\": \"a\"} if data.authz.under(input.resource.id, \"/s\")", true),
+        ("allow contains {\"id\": \"a\"} if glob(input.resource.id, 7)", true),
+        ("allow contains {\"id\": \"a\"} if named(input.resource.properties.none, [\"x\"])", true),
+        (
+            "yes(path, names) := true\n\
+             allow contains {\"id\": \"a\"} if named(input.resource.id, []) with named as yes",
+            false,
+        ),
+        ("escalate contains {\"id\": \"e\"} if { false; reads }\nallow contains {\"id\": \"a\"}", true),
+        (
+            "v := 1 if writes\nelse := 2 if executes\nelse := 3 if count(none) > 0\nelse := 4 if reads\nelse := 5\n\
+             none contains 1 if executes\nallow contains {\"id\": \"a\"} if v == 4\nescalate contains {\"id\": \"e\"} if v == 5",
+            true,
+        ),
+        (
+            "v := 1 if count(some_) > 0\nelse := 2\nsome_ contains 1 if reads\nsome_ contains 1 if writes\n\
+             allow contains {\"id\": \"a\"} if v == 1",
+            true,
+        ),
         ("m[k] := 1 if { reads; some k in [\"a\"] }\nallow contains {\"id\": \"a\"} if m.a", true),
     ] {
         let mut engine = load(None, rules);
