@@ -8,6 +8,7 @@ static __always_inline int decide_staged(struct authz_task *task, __u32 stage, _
 					 struct dentry *other)
 {
 	struct call *call = begin(task, action);
+	int ret;
 
 	if (!call)
 		return fail_without_call(task, action, AUTHZ_CAUSE_STORAGE);
@@ -16,7 +17,11 @@ static __always_inline int decide_staged(struct authz_task *task, __u32 stage, _
 	put_object(call, mnt, dentry);
 	if (other && call->event.object != AUTHZ_OBJ_ANON)
 		put_other(call, other_mnt, other);
-	return decide(call);
+	ret = decide(call);
+	/* Not where the second name was walked last; a rename would have it forgotten, too. */
+	if (!ret && !other && holds_within(call))
+		remember_object_within(call, mnt, dentry);
+	return ret;
 }
 
 static __always_inline int decide_path(struct authz_task *task, __u8 action, __u8 role, struct vfsmount *mnt,
@@ -78,6 +83,7 @@ static __always_inline int decide_open(struct authz_task *task, __u8 action, __u
 				       struct file *file)
 {
 	struct call *call = begin(task, action);
+	int ret;
 
 	if (!call)
 		return fail_without_call(task, action, AUTHZ_CAUSE_STORAGE);
@@ -90,7 +96,10 @@ static __always_inline int decide_open(struct authz_task *task, __u8 action, __u
 		put_file(call, file);
 	if (call->event.object == AUTHZ_OBJ_ANON && opened_by_overlay(file))
 		return 0;
-	return decide(call);
+	ret = decide(call);
+	if (!ret && action != AUTHZ_FILE_CREATE && holds_within(call))
+		remember_file_within(call, file);
+	return ret;
 }
 
 SEC("lsm/file_open")

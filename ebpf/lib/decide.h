@@ -78,14 +78,41 @@ static __always_inline bool_t names_only(__u8 action)
 	return action == AUTHZ_FILE_DELETE || action == AUTHZ_FILE_RENAME || action == AUTHZ_FILE_LINK;
 }
 
-/* The verdict of the table, or NULL; the event gets its effect and evaluation. */
+/* The verdict of the table for the call's key with a name of so many bytes, or NULL. */
+static __always_inline struct authz_verdict *listed(struct call *call, __u32 len, struct said *said)
+{
+	struct authz_verdict_key *key = &call->key;
+	struct authz_region *region;
+	struct authz_verdict *v;
+
+	if (len > AUTHZ_KEY_MAX)
+		len = AUTHZ_KEY_MAX;
+	barrier_var(len);	/* 6.1 loses the bound, which the compiler keeps in another register */
+	if (len > AUTHZ_KEY_MAX)
+		return NULL;
+	if (bpf_probe_read_kernel(key->name, len, call->event.data)) {
+		count(AUTHZ_CAUSE_READ);
+		return NULL;
+	}
+	if (len < AUTHZ_KEY_MAX)	/* a longer name meets no entry that has the NUL */
+		key->name[len++] = 0;
+	key->prefixlen = (8 + len) * 8;
+	region = bpf_map_lookup_elem(&regions, key);
+	if (!region)
+		return NULL;
+	v = verdict_at(region->verdict, region->serial, said);
+	if (v)
+		call->region = *region;
+	return v;
+}
+
+/* The verdict of the folder or the table, or NULL; the event gets its effect and evaluation. */
 static __always_inline struct authz_verdict *remembered(struct authz_task *task, struct authz_session *session,
 							struct call *call)
 {
 	struct authz_event *e = &call->event;
 	struct authz_verdict_key *key = &call->key;
-	struct authz_region *region;
-	struct authz_verdict *v;
+	struct authz_verdict *v = NULL;
 	struct said said;
 	__u32 len = e->path_len;
 
@@ -103,22 +130,11 @@ static __always_inline struct authz_verdict *remembered(struct authz_task *task,
 	key->object = e->object;
 	key->role = e->role;
 	key->names = e->names;
-	if (len > AUTHZ_KEY_MAX)
-		len = AUTHZ_KEY_MAX;
-	barrier_var(len);	/* 6.1 loses the bound, which the compiler keeps in another register */
-	if (len > AUTHZ_KEY_MAX)
-		return NULL;
-	if (bpf_probe_read_kernel(key->name, len, e->data)) {
-		count(AUTHZ_CAUSE_READ);
-		return NULL;
-	}
-	if (len < AUTHZ_KEY_MAX)	/* a longer name meets no entry that has the NUL */
-		key->name[len++] = 0;
-	key->prefixlen = (8 + len) * 8;
-	region = bpf_map_lookup_elem(&regions, key);
-	if (!region)
-		return NULL;
-	v = verdict_at(region->verdict, region->serial, &said);
+	if (call->region.bits == IN_FOLDER)
+		v = verdict_at(call->region.verdict, call->region.serial, &said);
+	call->region.serial = call->region.bits = 0;	/* of this object alone */
+	if (!v)
+		v = listed(call, len, &said);
 	if (!v || said.effect == AUTHZ_EFFECT_ASK)
 		return NULL;
 	/* Another name of the file may be protected: ask, with the link count. */
@@ -127,7 +143,6 @@ static __always_inline struct authz_verdict *remembered(struct authz_task *task,
 		return NULL;
 	e->effect = said.effect;
 	e->evaluation = said.evaluation;
-	call->region = *region;
 	return v;
 }
 

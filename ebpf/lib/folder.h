@@ -44,7 +44,19 @@ static __always_inline bool_t is_about(struct folder *folder, struct vfsmount *m
 	return bpf_jiffies64() - folder->since <= FOLDER_JIFFIES;
 }
 
-/* The object's path by what its folder's inode remembers; false: walk. */
+/* Where the verdict of a domain and action is, if it is there (within.h). */
+static __always_inline struct within *within_of(struct folder *folder, __u32 domain, __u8 action)
+{
+	return &folder->within[(domain << 3 ^ action) & (FOLDER_VERDICTS - 1)];
+}
+
+static __always_inline bool_t is_of(struct within *within, __u32 domain, __u8 action, __u8 role, __u8 names)
+{
+	return within->domain == domain && within->action == action && within->role == role && within->names == names;
+}
+
+/* The object's path, and maybe its verdict, by what its folder's inode remembers; false: walk. What is to be decided is
+ * set already, the role too. */
 static __always_inline bool_t recall(struct call *call, struct vfsmount *mnt, struct dentry *dentry)
 {
 	struct dentry *parent = dentry->d_parent;
@@ -52,6 +64,7 @@ static __always_inline bool_t recall(struct call *call, struct vfsmount *mnt, st
 	struct authz_event *e = &call->event;
 	__u32 version, renames, mounts, len, name_len;
 	const unsigned char *name;
+	struct within within;
 
 	if (!folder)
 		return 0;
@@ -64,6 +77,7 @@ static __always_inline bool_t recall(struct call *call, struct vfsmount *mnt, st
 	renames = folder->renames;
 	mounts = folder->mounts;
 	call->mask = folder->mask;
+	within = *within_of(folder, call->key.domain, e->action);
 	len = folder->len;
 	name_len = dentry->d_name.len;
 	name = dentry->d_name.name;
@@ -90,6 +104,11 @@ static __always_inline bool_t recall(struct call *call, struct vfsmount *mnt, st
 	e->path_len = len + 1 + name_len;
 	e->names = call->named ? call->mask : 0;
 	e->object = AUTHZ_OBJ_PATH;
+	if (is_of(&within, call->key.domain, e->action, e->role, e->names)) {
+		call->region.verdict = within.verdict;
+		call->region.serial = within.serial;
+		call->region.bits = IN_FOLDER;
+	}
 	return 1;
 }
 

@@ -59,6 +59,16 @@ struct walked {
 	__u32 folder_len;	/* bytes of the folder's path */
 };
 
+/* The bits of a call's region before it is decided, where the object's folder knows the verdict. */
+#define IN_FOLDER 0xffffffffu
+
+/* A verdict whose region is all that lies in a folder (within.h). */
+struct within {
+	__u32 domain;
+	__u32 verdict, serial;	/* as in struct authz_region; serial 0: none */
+	__u8 action, role, names, pad;	/* as in struct authz_verdict_key */
+};
+
 /* What one thread's operation in progress needs; per task, so preemption cannot mix two. Below 8 KiB: 7.x
  * allocates task storage by kmalloc_nolock, which gives no more. */
 struct call {
@@ -141,14 +151,7 @@ struct {
 } answers SEC(".maps");
 
 #define FOLDER_PATH_MAX 256	/* bytes of a folder's path that is remembered */
-#define FOLDER_VERDICTS 8	/* of domains and actions */
-
-/* A verdict whose region is all that lies in a folder (within.h). */
-struct within {
-	__u32 domain;
-	__u32 verdict, serial;	/* as in struct authz_region; serial 0: none */
-	__u8 action, role, names, pad;	/* as in struct authz_verdict_key */
-};
+#define FOLDER_VERDICTS 16	/* of domains and actions */
 
 /* The path of a folder on the way that was taken last (folder.h). */
 struct folder {

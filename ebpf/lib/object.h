@@ -58,7 +58,8 @@ static __always_inline struct call *begin(struct authz_task *task, __u8 action)
 	call->names_version = session ? VOLATILE(session->names_version) : 0;
 	call->named = session && (session->flags & AUTHZ_SESSION_NAMES);
 	call->inode = NULL;
-	call->region.serial = 0;
+	call->key.domain = task->domain;
+	call->region.serial = call->region.bits = 0;
 	return call;
 }
 
@@ -315,6 +316,12 @@ static __noinline int remember_file_within(struct call *call, struct file *file)
 		return remember_path_within(&file->f_path, call);
 	if (call)
 		remember_within(call, file->f_path.mnt, file->f_path.dentry);
+	return 0;
+}
+
+static __noinline int remember_object_within(struct call *call, struct vfsmount *mnt, struct dentry *dentry)
+{
+	remember_within(call, mnt, dentry);
 	return 0;
 }
 

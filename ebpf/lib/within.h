@@ -1,16 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR MIT */
 /*
  * Verdicts that hold for all that lies in a folder, remembered in its inode beside its path (folder.h): what leaves no
- * trace of its own is then allowed without a path and without the table. Where the region's bits end in the folder's
- * path, every name in it that has the same groups of names is in the region.
+ * trace of its own is then allowed without a path and without the table, and what does without the table. Where the
+ * region's bits end in the folder's path, every name in it that has the same groups of names is in the region.
  */
 #pragma once
-
-/* Where the verdict of a domain and action is, if it is there. */
-static __always_inline struct within *within_of(struct folder *folder, __u32 domain, __u8 action)
-{
-	return &folder->within[(domain ^ action) & (FOLDER_VERDICTS - 1)];
-}
 
 /* The groups of names in the path of the object; false: they have to be looked up. */
 static __always_inline bool_t names_of(struct authz_session *session, struct folder *folder, struct dentry *dentry,
@@ -61,7 +55,7 @@ static __always_inline bool_t allowed_within(struct authz_task *task, __u8 actio
 	renames = folder->renames;
 	mounts = folder->mounts;
 	within = within_of(folder, task->domain, action);
-	if (within->domain != task->domain || within->action != action || within->role != role || within->names != names)
+	if (!is_of(within, task->domain, action, role, names))
 		return 0;
 	v = verdict_at(within->verdict, within->serial, &said);
 	if (!v || said.effect != AUTHZ_EFFECT_ALLOW)
