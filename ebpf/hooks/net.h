@@ -135,13 +135,13 @@ static __always_inline int decide_unix(struct authz_task *task, struct sock *oth
 	call->event.object = AUTHZ_OBJ_UNIX_ABSTRACT;
 	len = BPF_CORE_READ(addr, len);
 	if (len <= UNIX_SUN_PATH + 1 || len > UNIX_SUN_PATH + UNIX_PATH_MAX)
-		return fail(task, call, AUTHZ_CAUSE_PATH);
+		return fail(AUTHZ_CAUSE_PATH);
 	len -= UNIX_SUN_PATH + 1;
 	if (len > UNIX_PATH_MAX)
-		return fail(task, call, AUTHZ_CAUSE_PATH);
+		return fail(AUTHZ_CAUSE_PATH);
 	if (bpf_probe_read_kernel(call->event.data, len & 127,
 				  (char *)addr + bpf_core_type_size(struct unix_address) + UNIX_SUN_PATH + 1))
-		return fail(task, call, AUTHZ_CAUSE_READ);
+		return fail(AUTHZ_CAUSE_READ);
 	call->event.path_len = len & 127;
 	return decide(call);
 }

@@ -14,7 +14,7 @@ static __always_inline int decide_pid(struct authz_task *task, __u8 action, __u3
 	call->event.object = AUTHZ_OBJ_PROCESS;
 	call->event.target_pid = tgid;
 	if (tgid == daemon_tgid())	/* in every policy, and in observe mode too */
-		return fail(task, call, AUTHZ_CAUSE_GUARD), -EACCES;
+		return fail(AUTHZ_CAUSE_GUARD), -EACCES;
 	return decide(call);
 }
 

@@ -25,7 +25,7 @@ static __always_inline int decide_name(struct authz_task *task, __u8 action, con
 		return fail_without_call(task, action, AUTHZ_CAUSE_STORAGE);
 	call->event.object = AUTHZ_OBJ_NAME;
 	if (bpf_probe_read_kernel(call->event.data, len & 31, name))
-		return fail(task, call, AUTHZ_CAUSE_READ);
+		return fail(AUTHZ_CAUSE_READ);
 	call->event.path_len = len & 31;
 	return decide(call);
 }

@@ -19,7 +19,7 @@ static __always_inline __u64 wake_for(struct authz_task *task, __u8 kind)
 }
 
 /* Sends the event; 0 or an error (ring full: counted). */
-static __always_inline int send(struct authz_task *task, struct call *call)
+static __noinline int send(struct authz_task *task, struct call *call)
 {
 	struct authz_event *e = &call->event;
 	__u32 len = (e->path_len & (AUTHZ_PATH_MAX - 1)) + (e->other_len & (AUTHZ_PATH_MAX - 1));
@@ -38,9 +38,12 @@ static __always_inline int send(struct authz_task *task, struct call *call)
 	return 0;
 }
 
-/* The fail direction, with a record. */
-static __noinline int fail(struct authz_task *task, struct call *call, __u32 cause)
+/* The fail direction, with a record of the current task's call. Not static: so it is verified once in each program. */
+__attribute__((noinline)) int fail_call(__u32 cause)
 {
+	struct authz_task *task = managed();
+	struct call *call = bpf_task_storage_get(&calls, bpf_get_current_task_btf(), NULL, 0);
+
 	if (!task)
 		return -EACCES;
 	if (call) {
@@ -50,6 +53,14 @@ static __noinline int fail(struct authz_task *task, struct call *call, __u32 cau
 		send(task, call);
 	}
 	return fail_direction(task, cause);
+}
+
+static __always_inline int fail(__u32 cause)
+{
+	int ret = fail_call(cause);
+
+	barrier_var(ret);	/* the compiler knows what it returns, the verifier does not */
+	return bounded(ret);
 }
 
 /* The same before there is a call or an object: the record says the action and nothing more. */
@@ -167,7 +178,7 @@ static __noinline int ask(struct authz_task *task, struct call *call)
 		return -EACCES;
 	session = session_of(task);
 	if (!session)
-		return fail(task, call, AUTHZ_CAUSE_SESSION);
+		return fail(AUTHZ_CAUSE_SESSION);
 	call->event.kind = AUTHZ_KIND_ASK;
 	call->event.ticket = 0;
 	if (session->mode == AUTHZ_MODE_OBSERVE) {
@@ -178,7 +189,7 @@ static __noinline int ask(struct authz_task *task, struct call *call)
 	if (call->no_hold || !can_hold()) {
 		/* Decided all the same, so that the next time it may be known. */
 		send(task, call);
-		return fail(task, call, AUTHZ_CAUSE_UNHOLDABLE);
+		return fail(AUTHZ_CAUSE_UNHOLDABLE);
 	}
 	identify_inode(call);
 	digest(call, &d);
@@ -211,13 +222,13 @@ static __noinline int ask(struct authz_task *task, struct call *call)
 		task->awaiting = 0;
 		if (slot)
 			slot->state = 0;
-		return fail(task, call, AUTHZ_CAUSE_STALE);
+		return fail(AUTHZ_CAUSE_STALE);
 	}
 	if (!slot || slot->state == SLOT_USED) {
 		if (!slot)
 			slot = take_slot(call, identity);
 		if (!slot)
-			return fail(task, call, AUTHZ_CAUSE_SLOTS);
+			return fail(AUTHZ_CAUSE_SLOTS);
 		slot->digest[0] = d.a;
 		slot->digest[1] = d.b;
 		slot->call = identity;
@@ -231,12 +242,12 @@ static __noinline int ask(struct authz_task *task, struct call *call)
 	if (now > slot->deadline_ns) {
 		task->awaiting = 0;
 		slot->state = 0;
-		return fail(task, call, AUTHZ_CAUSE_DEADLINE);
+		return fail(AUTHZ_CAUSE_DEADLINE);
 	}
 	if (kick()) {
 		task->awaiting = 0;
 		slot->state = 0;
-		return fail(task, call, AUTHZ_CAUSE_KICK);
+		return fail(AUTHZ_CAUSE_KICK);
 	}
 	if (slot->state == SLOT_UNSENT) {
 		call->event.ticket = slot->ticket;
@@ -316,11 +327,11 @@ __attribute__((noinline)) int decide_call(__u32 action)
 		return fail_without_call(task, action, AUTHZ_CAUSE_STORAGE);
 	session = session_of(task);
 	if (!session || session->mode == AUTHZ_MODE_NONE)
-		return fail(task, call, AUTHZ_CAUSE_SESSION);
+		return fail(AUTHZ_CAUSE_SESSION);
 	if (call->event.object == AUTHZ_OBJ_BROKEN) {
 		if (session->mode == AUTHZ_MODE_ENFORCE && try_later(call))
 			return -ERESTARTNOINTR;
-		return fail(task, call, AUTHZ_CAUSE_PATH);
+		return fail(AUTHZ_CAUSE_PATH);
 	}
 	call->torn_until = 0;
 	v = remembered(task, session, call);
@@ -337,12 +348,9 @@ __attribute__((noinline)) int decide_call(__u32 action)
 		return obey(task, effect);
 	}
 	__sync_fetch_and_add(&v->hits, 1);
-	if (effect == AUTHZ_EFFECT_DENY) {
-		call->event.kind = AUTHZ_KIND_DENIED;
-		send(task, call);
-	} else if ((session->flags & AUTHZ_SESSION_AUDIT_EACH) || leaves_trace(&call->event)) {
-		call->event.kind = AUTHZ_KIND_ALLOWED;
-		if (!send(task, call))
+	if (effect == AUTHZ_EFFECT_DENY || (session->flags & AUTHZ_SESSION_AUDIT_EACH) || leaves_trace(&call->event)) {
+		call->event.kind = effect == AUTHZ_EFFECT_DENY ? AUTHZ_KIND_DENIED : AUTHZ_KIND_ALLOWED;
+		if (!send(task, call) && effect != AUTHZ_EFFECT_DENY)
 			__sync_fetch_and_add(&v->sent, 1);
 	}
 	return obey(task, effect);

@@ -23,7 +23,7 @@ static __always_inline bool_t can_hold(void)
 }
 
 /* The same number each time a call restarts: the registers are put back as they were at its entry. */
-static __always_inline __u64 call_identity(void)
+static __noinline __u64 call_identity(void)
 {
 	struct pt_regs *regs = (struct pt_regs *)bpf_task_pt_regs(bpf_get_current_task_btf());
 	__u64 h = digest_seed[0], k = digest_seed[1] | 1;
@@ -39,7 +39,7 @@ static __always_inline __u64 call_identity(void)
 }
 
 /* A process with a SIGCONT handler would run it at each kick: the daemon parks it at once. */
-static __always_inline bool_t handles_sigcont(void)
+static __noinline bool_t handles_sigcont(void)
 {
 	struct task_struct *current = bpf_get_current_task_btf();
 	unsigned long handler = (unsigned long)BPF_CORE_READ(current, sighand, action[SIGCONT - 1].sa.sa_handler);
@@ -53,7 +53,7 @@ static __always_inline bool_t sigpending(struct task_struct *task)
 }
 
 /* 0: the call will restart; return -ERESTARTNOINTR. Else it cannot be held. */
-static __always_inline int kick(void)
+static __noinline int kick(void)
 {
 	if (bpf_send_signal_thread(SIGSTOP) || bpf_send_signal_thread(SIGCONT))
 		return -1;
@@ -63,9 +63,18 @@ static __always_inline int kick(void)
 	return 0;
 }
 
-/* The slot of this operation, else NULL. Expired ones are freed in passing. */
-static __always_inline struct slot *find_slot(struct call *call, struct digest *d, __u64 now)
+/*
+ * Not static: so what follows is verified once, and not for each slot that may have been found. They look the call up
+ * again, as decide_call() does.
+ */
+
+/* The number of the slot of this operation, else AUTHZ_SLOTS. Expired ones are freed in passing. */
+__attribute__((noinline)) int number_of_slot(__u64 digest_a, __u64 digest_b, __u64 now)
 {
+	struct call *call = bpf_task_storage_get(&calls, bpf_get_current_task_btf(), NULL, 0);
+
+	if (!call)
+		return AUTHZ_SLOTS;
 	for (int i = 0; i < AUTHZ_SLOTS; i++) {
 		struct slot *slot = &call->slots[i];
 
@@ -75,26 +84,49 @@ static __always_inline struct slot *find_slot(struct call *call, struct digest *
 			slot->state = 0;
 			continue;
 		}
-		if (slot->digest[0] == d->a && slot->digest[1] == d->b)
-			return slot;
+		if (slot->digest[0] == digest_a && slot->digest[1] == digest_b)
+			return i;
 	}
-	return NULL;
+	return AUTHZ_SLOTS;
 }
 
 /*
- * A slot for a new question: a free one, else one that an earlier call left behind. A call does not get to a new
- * question before each earlier one is answered, so one that still stands as asked was answered through the table:
- * of this call, or of one before with the same registers, as a loop makes them.
+ * The number of a slot for a new question, else AUTHZ_SLOTS: a free one, else one that an earlier call left behind. A
+ * call does not get to a new question before each earlier one is answered, so one that still stands as asked was
+ * answered through the table: of this call, or of one before with the same registers, as a loop makes them.
  */
-static __always_inline struct slot *take_slot(struct call *call, __u64 identity)
+__attribute__((noinline)) int number_of_free_slot(__u64 identity)
 {
+	struct call *call = bpf_task_storage_get(&calls, bpf_get_current_task_btf(), NULL, 0);
+
+	if (!call)
+		return AUTHZ_SLOTS;
 	for (int i = 0; i < AUTHZ_SLOTS; i++)
 		if (!call->slots[i].state)
-			return &call->slots[i];
+			return i;
 	for (int i = 0; i < AUTHZ_SLOTS; i++)
 		if (call->slots[i].call != identity || call->slots[i].state <= SLOT_ASKED)
-			return &call->slots[i];
-	return NULL;
+			return i;
+	return AUTHZ_SLOTS;
+}
+
+/* The slot of that number, or NULL. */
+static __always_inline struct slot *slot_at(struct call *call, __u32 number)
+{
+	if (number >= AUTHZ_SLOTS)
+		return NULL;
+	barrier_var(number);	/* 6.1 loses the bound */
+	return &call->slots[number & (AUTHZ_SLOTS - 1)];
+}
+
+static __always_inline struct slot *find_slot(struct call *call, struct digest *d, __u64 now)
+{
+	return slot_at(call, number_of_slot(d->a, d->b, now));
+}
+
+static __always_inline struct slot *take_slot(struct call *call, __u64 identity)
+{
+	return slot_at(call, number_of_free_slot(identity));
 }
 
 /*
@@ -102,7 +134,7 @@ static __always_inline struct slot *take_slot(struct call *call, __u64 identity)
  * this call must serve it once more, or it would be asked for ever. It lives as long as the question
  * now asked may wait.
  */
-static __always_inline void revive_answers(struct call *call, __u64 identity, __u64 until)
+static __noinline int revive_answers(struct call *call, __u64 identity, __u64 until)
 {
 	for (int i = 0; i < AUTHZ_SLOTS; i++) {
 		if (call->slots[i].state == SLOT_USED && call->slots[i].call == identity) {
@@ -110,6 +142,7 @@ static __always_inline void revive_answers(struct call *call, __u64 identity, __
 			call->slots[i].deadline_ns = until + ANSWER_LIVES_NS;
 		}
 	}
+	return 0;
 }
 
 /*

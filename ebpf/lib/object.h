@@ -136,16 +136,17 @@ static __always_inline void describe_inode(struct call *call, struct inode *inod
 }
 
 /* That rest. */
-static __always_inline void identify_inode(struct call *call)
+static __noinline int identify_inode(struct call *call)
 {
 	struct authz_event *e = &call->event;
 	struct inode *inode = call->inode;
 
 	if (!inode)
-		return;
+		return 0;
 	call->inode = NULL;
 	IDENTIFY(e, inode, BPF_CORE_READ);
 	e->dev = BPF_CORE_READ(inode, i_sb, s_dev);
+	return 0;
 }
 
 /*

@@ -58,7 +58,7 @@ static __always_inline int bounded(int ret)
 
 /*
  * THE fail direction: closed in enforce, open in observe. Every path that cannot decide ends here.
- * Counted always, and recorded by an event: nothing calls this but fail() and fail_without_call() (decide.h).
+ * Counted always, and recorded by an event: nothing calls this but fail_call() and fail_without_call() (decide.h).
  */
 static __always_inline int fail_direction(struct authz_task *task, __u32 cause)
 {
