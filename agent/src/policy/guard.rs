@@ -40,7 +40,8 @@ impl Guard<'_> {
                 _ if !statement.with_mods.is_empty() => None,
                 // A name that the body binds is no rule's.
                 Literal::Expr { expr, .. } | Literal::NotExpr { expr, .. }
-                    if chain(expr).is_some_and(|(name, ..)| local.contains(&name)) =>
+                    if chain(counted(expr).unwrap_or(expr))
+                        .is_some_and(|(name, ..)| local.contains(&name)) =>
                 {
                     None
                 }
@@ -60,7 +61,7 @@ impl Guard<'_> {
         match expr {
             Expr::Bool { value, .. } => value.as_bool().ok().copied(),
             Expr::Var { .. } => self.rule(expr),
-            Expr::BoolExpr { op: BoolOp::Gt, lhs, rhs, .. } => self.counted(lhs, rhs),
+            Expr::BoolExpr { op: BoolOp::Gt, rhs, .. } => self.no_more_than(counted(expr)?, rhs),
             Expr::BoolExpr { op, lhs, rhs, .. } => {
                 let text = if self.is_name(lhs) {
                     literal(rhs)
@@ -98,14 +99,10 @@ impl Guard<'_> {
     }
 
     /// `count(set) > number` of a set that has no member.
-    fn counted(&self, count: &Expr, number: &Expr) -> Option<bool> {
-        let (Expr::Call { fcn, params, .. }, Expr::Number { value, .. }) = (count, number) else {
-            return None;
-        };
-        let (function, path, ..) = chain(fcn)?;
-        let [set] = &params[..] else { return None };
-        let counts = function == "count" && path.is_empty() && !self.own(&function);
-        (counts && value.as_i64().is_ok_and(|number| number >= 0) && self.is_empty(set)).then_some(false)
+    fn no_more_than(&self, set: &Expr, number: &Expr) -> Option<bool> {
+        let Expr::Number { value, .. } = number else { return None };
+        let natural = value.as_i64().is_ok_and(|number| number >= 0);
+        (natural && !self.own("count") && self.is_empty(set)).then_some(false)
     }
 
     /// Whether this is a set of rules none of which holds.
@@ -173,4 +170,12 @@ impl Guard<'_> {
         }
         known.then_some(false)
     }
+}
+
+/// The set of `count(set) > number`.
+fn counted(expr: &Expr) -> Option<&Expr> {
+    let Expr::BoolExpr { op: BoolOp::Gt, lhs, .. } = expr else { return None };
+    let Expr::Call { fcn, params, .. } = lhs.as_ref() else { return None };
+    let [set] = &params[..] else { return None };
+    chain(fcn).is_some_and(|(function, path, ..)| function == "count" && path.is_empty()).then_some(set)
 }

@@ -87,6 +87,11 @@ fn rules_of_every_form_come_out_the_same() {
              allow contains {\"id\": \"a\"} if named(input.resource.id, []) with named as yes",
             false,
         ),
+        (
+            "s contains 1 if executes\nescalate contains {\"id\": \"e\"} if count(s) > 0\n\
+             allow contains {\"id\": \"a\"} if { s := [1]; count(s) > 0 }",
+            true,
+        ),
         ("escalate contains {\"id\": \"e\"} if { false; reads }\nallow contains {\"id\": \"a\"}", true),
         (
             "v := 1 if writes\nelse := 2 if executes\nelse := 3 if count(none) > 0\nelse := 4 if reads\nelse := 5\n\
